@@ -1,0 +1,1 @@
+"""Studies, datalists, splits by subject, and phantoms."""

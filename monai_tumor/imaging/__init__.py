@@ -1,0 +1,1 @@
+"""Measures on label maps and images: components, contours, volumes."""

@@ -1,0 +1,1 @@
+"""Segmentation scores and their uncertainty."""

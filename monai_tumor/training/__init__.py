@@ -1,0 +1,1 @@
+"""Handlers and inferers for training, named by what they do."""
