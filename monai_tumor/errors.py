@@ -1,6 +1,6 @@
 """What can go wrong, as a tree.
 
-    MonaiTumorError      a user can mend it; the message says what failed, what was found, what to do
+    MonaiTumorError      a user can mend it; the message says what failed, was found, to do
     |-- InputError       a file or folder given is not what is needed
     |   |-- StudyError   a study: missing modality, unequal grids, NaN, unknown labels, ...
     |   |-- DicomError   a DICOM file or series

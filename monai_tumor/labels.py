@@ -70,7 +70,7 @@ def modality(name: str) -> Modality:
     except KeyError:
         known = ", ".join(names[0] for names in _MODALITY_NAMES.values())
         raise SchemeError(
-            f"Unknown modality {name!r}; known are {known} and their usual aliases (flair, t1ce, t1gd)."
+            f"Unknown modality {name!r}; known are {known} and their aliases (flair, t1ce, t1gd)."
         ) from None
 
 
@@ -199,6 +199,7 @@ def to_labels(tc: Any, wt: Any, et: Any, scheme_name: str) -> Any:
         uint8, [*spatial], of the same kind as the masks.
     """
     chosen = scheme(scheme_name)
+    out: Any
     if hasattr(tc, "new_zeros"):
         import torch
 
