@@ -1,1 +1,41 @@
 """Handlers and inferers for training, named by what they do."""
+
+from monai_tumor.training.attach import Attach
+from monai_tumor.training.autocast import AutocastInferer
+from monai_tumor.training.checkpoints import Checkpoints, newest_checkpoint
+from monai_tumor.training.curves import TrainingCurves, ValidationCurves, summary_writer
+from monai_tumor.training.flips import FlipInferer
+from monai_tumor.training.gradients import ClipGradients
+from monai_tumor.training.guard import NonFiniteGuard
+from monai_tumor.training.messages import one_line_errors
+from monai_tumor.training.progress import ShowProgress
+from monai_tumor.training.scores import RegionMetrics, SaveScores
+from monai_tumor.training.seeds import SeedEpochs
+from monai_tumor.training.weights import (
+    LoadWeights,
+    find_member_weights,
+    find_weights,
+    load_weights,
+)
+
+__all__ = [
+    "Attach",
+    "AutocastInferer",
+    "Checkpoints",
+    "ClipGradients",
+    "FlipInferer",
+    "LoadWeights",
+    "NonFiniteGuard",
+    "RegionMetrics",
+    "SaveScores",
+    "SeedEpochs",
+    "ShowProgress",
+    "TrainingCurves",
+    "ValidationCurves",
+    "find_member_weights",
+    "find_weights",
+    "load_weights",
+    "newest_checkpoint",
+    "one_line_errors",
+    "summary_writer",
+]

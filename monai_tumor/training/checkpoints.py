@@ -1,0 +1,170 @@
+"""Checkpoints that survive a crash at any moment."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from monai_tumor.errors import TrainingError
+from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.training.weights import TRAINED
+
+_LOG = logging.getLogger(__name__)
+
+
+def newest_checkpoint(folder: str | Path) -> Path | None:
+    """The newest whole checkpoint in `folder`; None if there is none.
+
+    One whose checksum is missing or wrong was being written when the machine stopped: it is passed
+    over, with a warning, for the one before it.
+    """
+    for path in sorted(Path(folder).glob("epoch_*.pt"), reverse=True):
+        record = path.with_suffix(".json")
+        if record.is_file() and json.loads(record.read_text())["sha256"] == sha256(path):
+            return path
+        _LOG.warning("checkpoint %s is not whole; the one before it is used", path.name)
+    return None
+
+
+class Checkpoints:
+    """Saves the state of a training after each epoch and resumes from it.
+
+    `epoch_0012.pt` holds the state dictionaries of `objects`, the epoch, the iteration and the best
+    metric so far; `epoch_0012.json` its SHA-256 and `record`. Each is written to a temporary
+    file, flushed to disk and renamed; the JSON comes last and marks the checkpoint as whole. The
+    last `keep` stay. `model_best.pt` is the plain state dictionary of `network` at the best
+    validation, ready for export. Random state needs no place: see `SeedEpochs`.
+
+    Put it after the handlers that validate and step the schedule: it must see their result.
+
+    Args:
+        folder: where checkpoints lie.
+        objects: name -> network, optimiser, schedule, scaler: anything with `state_dict`.
+        network: whose weights to keep as the best (the averaged one where there is one).
+        evaluator: its key metric, the higher the better, chooses the best; None keeps the last.
+        resume: continue from the newest whole checkpoint where there is one.
+        keep: how many to keep.
+        interval: epochs between checkpoints; the last epoch is always saved.
+        record: what else the JSON says (label scheme, options, versions).
+        active: False on all ranks but 0: they load, they do not save.
+
+    Raises:
+        TrainingError: the checkpoint found is of another network or optimiser.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        objects: Mapping[str, Any],
+        network: nn.Module,
+        evaluator: Engine | None = None,
+        resume: bool = True,
+        keep: int = 3,
+        interval: int = 1,
+        record: Mapping[str, Any] | None = None,
+        active: bool = True,
+    ) -> None:
+        self.folder = Path(folder)
+        self.objects = {name: item for name, item in objects.items() if item is not None}
+        self.network = network
+        self.evaluator = evaluator
+        self.resume = resume
+        self.keep = keep
+        self.interval = interval
+        self.record = dict(record or {})
+        self.active = active
+        self.best_metric = float("-inf")
+        self.best_epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Resume at the start, save after each epoch."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+
+    def _start(self, engine: Engine) -> None:
+        if getattr(engine, "scaler", None) is not None:
+            self.objects["scaler"] = engine.scaler
+        path = newest_checkpoint(self.folder) if self.resume else None
+        if path is not None:
+            self.restore(engine, path)
+        elif self.active:
+            self.save(engine)
+
+    def restore(self, engine: Engine, path: Path) -> None:
+        """Put back every object, the epoch and the best metric as they were in `path`."""
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            self._load_objects(state["objects"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"{path} is of another network or optimiser ({str(error).splitlines()[0]}). "
+                "Choose another --output_dir, or start anew with --resume False."
+            ) from error
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
+        _LOG.info("resumed after epoch %d from %s", state["epoch"], path)
+
+    def restore_weights(self, engine: Engine) -> None:
+        """Put back the objects of the newest checkpoint; the engine goes on counting."""
+        path = newest_checkpoint(self.folder)
+        if path is None:
+            raise TrainingError(f"No checkpoint in {self.folder} to go back to.")
+        self._load_objects(torch.load(path, map_location="cpu", weights_only=True)["objects"])
+        _LOG.warning("epoch %d: went back to %s", engine.state.epoch, path.name)
+
+    def _load_objects(self, states: Mapping[str, Any]) -> None:
+        missing = set(self.objects) - set(states)
+        if missing:
+            raise KeyError(f"it holds no {', '.join(sorted(missing))}")
+        for name, item in self.objects.items():
+            item.load_state_dict(states[name])
+
+    def _epoch_completed(self, engine: Engine) -> None:
+        self._keep_best(engine)
+        last = engine.state.epoch == engine.state.max_epochs
+        if self.active and (engine.state.epoch % self.interval == 0 or last):
+            self.save(engine)
+
+    def _keep_best(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        if self.evaluator is None:
+            metric = float(epoch)
+        else:
+            name = self.evaluator.state.key_metric_name
+            if self.evaluator.state.epoch != epoch or name is None:
+                return  # not validated in this epoch
+            metric = float(self.evaluator.state.metrics[name])
+        if metric <= self.best_metric:
+            return
+        self.best_metric, self.best_epoch = metric, epoch
+        if self.active:
+            self._write(
+                self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch
+            )
+
+    def save(self, engine: Engine) -> Path:
+        """Write a checkpoint of the present state and drop those too old to keep."""
+        state = {
+            "objects": {name: item.state_dict() for name, item in self.objects.items()},
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "best_metric": self.best_metric,
+            "best_epoch": self.best_epoch,
+        }
+        path = self.folder / f"epoch_{engine.state.epoch:05d}.pt"
+        self._write(path, state, epoch=engine.state.epoch)
+        for old in sorted(self.folder.glob("epoch_*.pt"))[: -self.keep]:
+            old.with_suffix(".json").unlink(missing_ok=True)
+            old.unlink()
+        return path
+
+    def _write(self, path: Path, content: Any, **facts: Any) -> None:
+        path.with_suffix(".json").unlink(missing_ok=True)
+        write_atomically(path, lambda temporary: torch.save(content, temporary))
+        write_json(path.with_suffix(".json"), {"sha256": sha256(path), **facts, **self.record})

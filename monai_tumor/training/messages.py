@@ -1,0 +1,35 @@
+"""One line for a mistake that a user can mend."""
+
+import sys
+from types import TracebackType
+
+from monai_tumor.errors import MonaiTumorError
+
+
+def find_cause(error: BaseException | None) -> MonaiTumorError | None:
+    """The `MonaiTumorError` behind an exception that other libraries wrapped, if there is one."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, MonaiTumorError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def one_line_errors() -> None:
+    """From now on an uncaught `MonaiTumorError` ends the program in one line, not a traceback.
+
+    For the `initialize` list of a bundle: `python -m monai.bundle` knows nothing of our errors.
+    Everything else is reported as before.
+    """
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        cause = find_cause(error)
+        if cause is None:
+            previous(kind, error, trace)
+        else:
+            sys.stderr.write(f"error: {cause}\n")
+
+    sys.excepthook = hook

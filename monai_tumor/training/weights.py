@@ -1,0 +1,149 @@
+"""Weights into a network, safely."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from monai_tumor.errors import BundleError
+from monai_tumor.files import sha256
+from monai_tumor.paths import bundle_dir
+
+_LOG = logging.getLogger(__name__)
+SHIPPED = "model.safetensors"
+TRAINED = "model_best.pt"
+
+
+def find_weights(bundle_root: str | Path, output_dir: str | Path) -> str:
+    """The weights to use when none are named: those trained in `output_dir`, else the bundle's own.
+
+    Raises:
+        BundleError: there are neither.
+    """
+    trained = Path(output_dir) / "checkpoints" / TRAINED
+    shipped = Path(bundle_root) / "models" / SHIPPED
+    for path in (trained, shipped):
+        if path.is_file():
+            return str(path)
+    raise BundleError(
+        f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
+        "exists. Train it first (run training), or name a file with --weights."
+    )
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a `.safetensors` file or a plain torch checkpoint, on the CPU.
+
+    A checkpoint may hold the tensors themselves or a dictionary with them under "network",
+    "model" or "state_dict". Nothing in it is executed. Where a `.json` of the same name records
+    a SHA-256, the file must match it.
+
+    Raises:
+        BundleError: no such file, another hash than recorded, or not a file of weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BundleError(f"No weights at {path}; name a file with --weights.")
+    _require_recorded_hash(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BundleError(
+            f"{path} is not a file of weights that can be loaded safely ({type(error).__name__}). "
+            "Give a .safetensors file or a checkpoint of plain tensors."
+        ) from error
+    for key in ("network", "model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise BundleError(f"{path} holds no dictionary of tensors; give a state dict.")
+    return content
+
+
+def find_member_weights(members: Sequence[str], runs: str | Path) -> list[str]:
+    """The weights of each bundle in `members`, trained in `runs/<bundle>` or shipped with it.
+
+    Raises:
+        BundleError: a member has none; it is never filled with anything else.
+    """
+    return [find_weights(bundle_dir(name), Path(runs) / Path(name).name) for name in members]
+
+
+def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:
+    """Load the weights of `path` into `network`; each tensor must be there and fit.
+
+    A list of paths fills the members of a `MeanEnsemble`, one file each.
+
+    Raises:
+        BundleError: as `read_weights`, or the weights belong to another network.
+    """
+    if not isinstance(path, str | Path):
+        members = getattr(network, "members", None)
+        if members is None or len(members) != len(path):
+            count = "no" if members is None else len(members)
+            raise BundleError(
+                f"{len(path)} files of weights for a network with {count} members; "
+                "give one file a member."
+            )
+        for one, file in zip(members, path, strict=True):
+            load_weights(one, file)
+        return
+    tensors = read_weights(path)
+    own = network.state_dict()
+    tensors = {k.removeprefix("module."): v for k, v in tensors.items()}
+    missing = sorted(set(own) - set(tensors))
+    extra = sorted(set(tensors) - set(own))
+    unequal = sorted(k for k in set(own) & set(tensors) if own[k].shape != tensors[k].shape)
+    if missing or extra or unequal:
+        first = (missing + unequal + extra)[0]
+        raise BundleError(
+            f"{path} belongs to another network: {len(missing)} tensors missing, {len(extra)} "
+            f"unknown, {len(unequal)} of another shape (first: {first}). "
+            "Give this bundle's weights."
+        )
+    network.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+
+
+class LoadWeights:
+    """Loads weights into a network when an engine starts.
+
+    Args:
+        network: to fill.
+        path: weights, one file a member for an ensemble; None does nothing.
+    """
+
+    def __init__(self, network: nn.Module, path: str | Path | Sequence[str | Path] | None) -> None:
+        self.network = network
+        self.path = path
+
+    def attach(self, engine: Engine) -> None:
+        """Load at the start of the run."""
+        engine.add_event_handler(Events.STARTED, self._load)
+
+    def _load(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it
+        if self.path is None:
+            return
+        load_weights(self.network, self.path)
+        for path in [self.path] if isinstance(self.path, str | Path) else self.path:
+            _LOG.info("weights: %s (SHA-256 %s)", path, sha256(Path(path)))
+
+
+def _require_recorded_hash(path: Path) -> None:
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return
+    record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    if "sha256" in record and record["sha256"] != sha256(path):
+        raise BundleError(
+            f"{path} is not the file that {beside.name} records (SHA-256 differs): "
+            "it is damaged or was replaced. Fetch or train it again."
+        )

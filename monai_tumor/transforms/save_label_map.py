@@ -1,0 +1,102 @@
+"""Write a label map onto the grid of the image it belongs to."""
+
+from collections.abc import Hashable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import convert_to_numpy
+
+from monai_tumor.errors import StudyError
+from monai_tumor.files import safe_name, write_atomically, write_json
+
+
+class SaveLabelMapd(MapTransform):
+    """Write label maps [1, X, Y, Z] as `<study>_seg.nii.gz`, uint8, and a JSON beside each.
+
+    Grid, affine, orientation and both form codes are those of the input file, byte for byte. The
+    JSON names the label scheme, the input and `provenance`. Both files are written atomically. Two
+    items of the same name in one run get different files.
+
+    Args:
+        keys: label maps, brought back to the input's grid.
+        output_dir: made if need be.
+        postfix: of the file name.
+        provenance: what made the label map (`monai_tumor.provenance.record`).
+
+    Raises:
+        StudyError: the label map's grid is not the input's.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path,
+        postfix: str = "seg",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+        self.postfix = postfix
+        self.provenance = dict(provenance or {})
+        self._used: set[str] = set()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The item, with the written path under "<key>_path"."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            labels = item[key]
+            reference = Path(labels.meta["filename_or_obj"])
+            array = convert_to_numpy(labels, dtype=np.uint8)[0]
+            name = self._name(item, reference)
+            path = self.output_dir / f"{name}_{self.postfix}.nii.gz"
+            image = on_grid_of(reference, array)
+            write_atomically(path, partial(nib.save, image))
+            write_json(
+                self.output_dir / f"{name}_{self.postfix}.json",
+                {
+                    "study": item.get("study", name),
+                    "label_scheme": item.get(f"{key}_scheme"),
+                    "input": reference.name,
+                    **self.provenance,
+                },
+            )
+            item[f"{key}_path"] = str(path)
+        return item
+
+    def _name(self, item: Mapping[Hashable, Any], reference: Path) -> str:
+        stem = safe_name(
+            str(item.get("study") or item.get("subject") or reference.name.split(".")[0])
+        )
+        name, number = stem, 1
+        while name in self._used:
+            number += 1
+            name = f"{stem}_{number}"
+        self._used.add(name)
+        return name
+
+
+def on_grid_of(reference: Path, labels: np.ndarray[Any, Any]) -> nib.Nifti1Image:
+    """`labels` (uint8, [X, Y, Z]) as a NIfTI image with the header geometry of `reference`.
+
+    Raises:
+        StudyError: their shapes differ.
+    """
+    source = nib.load(reference)
+    if tuple(source.shape[:3]) != labels.shape:
+        raise StudyError(
+            f"{reference.name} has {source.shape[:3]} voxels, its label map {labels.shape}; "
+            "the label map was not brought back to the input's grid."
+        )
+    image = nib.Nifti1Image(labels, source.affine, dtype=np.uint8)
+    if isinstance(source.header, nib.Nifti1Header):
+        image.header.set_xyzt_units(*source.header.get_xyzt_units())
+        image.set_sform(*source.get_sform(coded=True))
+        qform, code = source.get_qform(coded=True)
+        image.set_qform(qform, code) if code else image.set_qform(None)
+    image.header["descrip"] = b"monai_tumor label map, research use only"
+    return image
