@@ -13,7 +13,6 @@ from monai_tumor.training.scores import RegionMetrics, SaveScores
 from monai_tumor.training.seeds import SeedEpochs
 from monai_tumor.training.weights import (
     LoadWeights,
-    find_member_weights,
     find_weights,
     load_weights,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "ShowProgress",
     "TrainingCurves",
     "ValidationCurves",
-    "find_member_weights",
     "find_weights",
     "load_weights",
     "newest_checkpoint",

@@ -19,17 +19,25 @@ SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
 
 
-def find_weights(bundle_root: str | Path, output_dir: str | Path) -> str:
+def find_weights(
+    bundle_root: str | Path, output_dir: str | Path, members: Sequence[str] | None = None
+) -> str | list[str]:
     """The weights to use when none are named: those trained in `output_dir`, else the bundle's own.
 
+    An ensemble that has neither takes those of its `members`, found in the same way: trained in
+    the folders beside `output_dir`, else shipped.
+
     Raises:
-        BundleError: there are neither.
+        BundleError: there are none, or a member has none; it is never filled with anything else.
     """
     trained = Path(output_dir) / "checkpoints" / TRAINED
     shipped = Path(bundle_root) / "models" / SHIPPED
     for path in (trained, shipped):
         if path.is_file():
             return str(path)
+    if members:
+        beside = Path(output_dir).parent
+        return [str(find_weights(bundle_dir(m), beside / Path(m).name)) for m in members]
     raise BundleError(
         f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
         "exists. Train it first (run training), or name a file with --weights."
@@ -67,15 +75,6 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
         raise BundleError(f"{path} holds no dictionary of tensors; give a state dict.")
     return content
-
-
-def find_member_weights(members: Sequence[str], runs: str | Path) -> list[str]:
-    """The weights of each bundle in `members`, trained in `runs/<bundle>` or shipped with it.
-
-    Raises:
-        BundleError: a member has none; it is never filled with anything else.
-    """
-    return [find_weights(bundle_dir(name), Path(runs) / Path(name).name) for name in members]
 
 
 def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:

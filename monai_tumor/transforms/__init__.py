@@ -4,15 +4,17 @@ from monai_tumor.transforms.labels_to_regions import LabelsToRegionsd
 from monai_tumor.transforms.normalize_brain import NormalizeBraind, brain_mask
 from monai_tumor.transforms.rand_drop_modality import RandDropModalityd
 from monai_tumor.transforms.regions_to_labels import RegionsToLabelsd
-from monai_tumor.transforms.save_label_map import SaveLabelMapd
+from monai_tumor.transforms.save_on_input_grid import SaveOnInputGridd
 from monai_tumor.transforms.select_modalities import SelectModalitiesd
+from monai_tumor.transforms.split_disagreement import SplitDisagreementd
 
 __all__ = [
     "LabelsToRegionsd",
     "NormalizeBraind",
     "RandDropModalityd",
     "RegionsToLabelsd",
-    "SaveLabelMapd",
+    "SaveOnInputGridd",
     "SelectModalitiesd",
+    "SplitDisagreementd",
     "brain_mask",
 ]

@@ -1,4 +1,4 @@
-"""Write a label map onto the grid of the image it belongs to."""
+"""Write a result onto the grid of the image it belongs to."""
 
 from collections.abc import Hashable, Mapping
 from functools import partial
@@ -15,21 +15,22 @@ from monai_tumor.errors import StudyError
 from monai_tumor.files import safe_name, write_atomically, write_json
 
 
-class SaveLabelMapd(MapTransform):
-    """Write label maps [1, X, Y, Z] as `<study>_seg.nii.gz`, uint8, and a JSON beside each.
+class SaveOnInputGridd(MapTransform):
+    """Write volumes [1, X, Y, Z] as `<study>_<postfix>.nii.gz`, and a JSON beside each.
 
     Grid, affine, orientation and both form codes are those of the input file, byte for byte. The
     JSON names the label scheme, the input and `provenance`. Both files are written atomically. Two
     items of the same name in one run get different files.
 
     Args:
-        keys: label maps, brought back to the input's grid.
+        keys: label maps or other volumes, brought back to the input's grid.
         output_dir: made if need be.
         postfix: of the file name.
-        provenance: what made the label map (`monai_tumor.provenance.record`).
+        dtype: of the voxels.
+        provenance: what made the volume (`monai_tumor.provenance.record`).
 
     Raises:
-        StudyError: the label map's grid is not the input's.
+        StudyError: the volume's grid is not the input's.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class SaveLabelMapd(MapTransform):
         keys: KeysCollection,
         output_dir: str | Path,
         postfix: str = "seg",
+        dtype: str = "uint8",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
         self.output_dir = Path(output_dir)
         self.postfix = postfix
+        self.dtype = np.dtype(dtype)
         self.provenance = dict(provenance or {})
         self._used: set[str] = set()
 
@@ -49,9 +52,9 @@ class SaveLabelMapd(MapTransform):
         """The item, with the written path under "<key>_path"."""
         item = dict(data)
         for key in self.key_iterator(item):
-            labels = item[key]
-            reference = Path(labels.meta["filename_or_obj"])
-            array = convert_to_numpy(labels, dtype=np.uint8)[0]
+            volume = item[key]
+            reference = Path(volume.meta["filename_or_obj"])
+            array = convert_to_numpy(volume, dtype=self.dtype)[0]
             name = self._name(item, reference)
             path = self.output_dir / f"{name}_{self.postfix}.nii.gz"
             image = on_grid_of(reference, array)
@@ -80,23 +83,23 @@ class SaveLabelMapd(MapTransform):
         return name
 
 
-def on_grid_of(reference: Path, labels: np.ndarray[Any, Any]) -> nib.Nifti1Image:
-    """`labels` (uint8, [X, Y, Z]) as a NIfTI image with the header geometry of `reference`.
+def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image:
+    """`volume` ([X, Y, Z]) as a NIfTI image with the header geometry of `reference`.
 
     Raises:
         StudyError: their shapes differ.
     """
     source = nib.load(reference)
-    if tuple(source.shape[:3]) != labels.shape:
+    if tuple(source.shape[:3]) != volume.shape:
         raise StudyError(
-            f"{reference.name} has {source.shape[:3]} voxels, its label map {labels.shape}; "
-            "the label map was not brought back to the input's grid."
+            f"{reference.name} has {source.shape[:3]} voxels, its result {volume.shape}; "
+            "the result was not brought back to the input's grid."
         )
-    image = nib.Nifti1Image(labels, source.affine, dtype=np.uint8)
+    image = nib.Nifti1Image(volume, source.affine, dtype=volume.dtype)
     if isinstance(source.header, nib.Nifti1Header):
         image.header.set_xyzt_units(*source.header.get_xyzt_units())
         image.set_sform(*source.get_sform(coded=True))
         qform, code = source.get_qform(coded=True)
         image.set_qform(qform, code) if code else image.set_qform(None)
-    image.header["descrip"] = b"monai_tumor label map, research use only"
+    image.header["descrip"] = b"monai_tumor, research use only"
     return image
