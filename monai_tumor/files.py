@@ -1,60 +1,69 @@
-"""Files that are whole or not there."""
+"""Files written whole or not at all."""
 
 import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from monai_tumor.errors import InputError
 
-def write_atomically(path: Path, writer: Callable[[Path], None]) -> Path:
-    """Let `writer` fill a temporary file beside `path`, then put it in place in one step.
 
-    A reader sees the old file or the new one, never half of one; a failing writer leaves the old
-    file whole and no temporary one behind.
+def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
+    """Have `writer` write a temporary file beside `path`, then put it in the place of `path`.
+
+    A reader sees the old file or the new one, never a part: the data is on the disk before the
+    name changes. When `writer` fails, the old file stays and the temporary one is removed.
 
     Args:
-        path: the file to make or replace; its folder is made if need be.
-        writer: called with the temporary path, which ends as `path` does.
+        path: the file to make or replace; folders that it lacks are made.
+        writer: writes the path it is given, which has the ending of `path`, because
+            `nibabel.save` and others choose the format by it.
+
+    Raises:
+        InputError: the file cannot be written there.
+        Exception: whatever else `writer` raises.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent
-    )
-    os.close(descriptor)
-    temporary = Path(name)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         writer(temporary)
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        _sync(temporary)
         temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"Cannot write {path}: {reason}. Choose another place.") from error
     finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
+        _sync(path.parent)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8, atomically."""
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically; see `write_atomically`."""
 
-    def writer(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
-    return write_atomically(path, writer)
+    write_atomically(path, write)
 
 
-def write_json(path: Path, data: Any) -> Path:
-    """Write `data` as JSON that a person can read, atomically. NaN is not JSON and is refused."""
-    return write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically; see `write_atomically`.
+
+    Raises:
+        ValueError: `content` holds NaN or infinity, which JSON does not have.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -63,15 +72,9 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "unnamed"
 
 
-def _flush_to_disk(path: Path) -> None:
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,0 +1,275 @@
+"""Whether a study can be trained on: geometry from the headers, then the voxels.
+
+Two grids are the same when no corner of the volume lies further apart than `SAME_MM`; float32
+headers of one scan written by different tools stay well below it. Up to `ROUNDING_MM` a
+difference is still rounding, and can be repaired.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_tumor.data.problems import Problem, short
+from monai_tumor.data.studies import UNREADABLE, Study, not_nifti
+from monai_tumor.labels import MODALITIES, SCHEMES
+from monai_tumor.labels import scheme as label_scheme
+
+SAME_MM = 0.01
+ROUNDING_MM = 0.1
+
+# Names of the repairs, recorded in datalists and carried out by whoever loads the study.
+REPAIR_AFFINE = "affine"  # the file takes the affine of the study's first image
+REPAIR_NAN = "nan"  # values that are not finite become 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """Geometry of one file.
+
+    Attributes:
+        shape: voxels along i, j, k (and channels).
+        affine: 4x4, voxel index to millimetres, RAS+; the one that nibabel and MONAI use.
+        other: the affine of the other form where the header holds a qform and an sform.
+    """
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+    other: NDArray[np.float64] | None
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size in mm along i, j, k."""
+        return tuple(float(v) for v in np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+
+    @property
+    def orientation(self) -> str:
+        """Where i, j, k point, such as "LPS"; "oblique" directions take the nearest axis."""
+        return "".join(str(c) for c in nib.aff2axcodes(self.affine))
+
+
+def read_header(path: Path) -> Header:
+    """The geometry of a NIfTI file; its voxels are not read.
+
+    Raises:
+        OSError, nibabel's errors (see `UNREADABLE`): the file cannot be read.
+    """
+    image = nib.load(path)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    other = None
+    if image.header.get("qform_code", 0) > 0 and image.header.get("sform_code", 0) > 0:
+        other = np.asarray(image.header.get_qform(), dtype=np.float64)
+    return Header(tuple(int(n) for n in image.shape), affine, other)
+
+
+def distance_mm(one: NDArray[Any], other: NDArray[Any], shape: Sequence[int]) -> float:
+    """How far apart two affines put the corners of a volume of `shape`, in mm, at most."""
+    corners = np.array([[*c, 1] for c in product(*((0, n - 1) for n in shape[:3]))]).T
+    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
+
+
+def check_study(study: Study, *, voxels: bool = True) -> list[Problem]:
+    """What is wrong with `study`, the gravest first.
+
+    Args:
+        study: what to check.
+        voxels: also read every voxel: values that are not finite, constant images, label values,
+            files cut short. Without it only headers are read.
+
+    Returns:
+        Problems and notes; empty if all is well.
+    """
+    problems = _check_channels(study)
+    headers: dict[Path, Header] = {}
+    for path in study.files:
+        try:
+            headers[path] = read_header(path)
+        except UNREADABLE as error:
+            problems.append(Problem(study.study, path, "unreadable", not_nifti(path, error)))
+    if not problems:
+        problems = _check_shapes(study, headers)
+    if not problems:
+        problems = _check_affines(study, headers)
+    if voxels and not any(p.kind in ("unreadable", "shape", "dimension") for p in problems):
+        problems += _check_voxels(study)
+    return problems
+
+
+def _check_channels(study: Study) -> list[Problem]:
+    missing = [m for m in MODALITIES if m not in study.modalities]
+    if missing:
+        message = (
+            f"Study {study.study!r} has no {' and no '.join(missing)} image; it has"
+            f" {', '.join(study.modalities)}. Name all four modalities, or leave the study out."
+        )
+        return [Problem(study.study, study.images[0], "missing-modality", message)]
+    if len(study.images) not in (1, len(study.modalities)):
+        message = (
+            f"Study {study.study!r} has {len(study.images)} files for {len(study.modalities)}"
+            " modalities. Give one file a modality, or one 4D file."
+        )
+        return [Problem(study.study, study.images[0], "dimension", message)]
+    return []
+
+
+def _check_shapes(study: Study, headers: dict[Path, Header]) -> list[Problem]:
+    def problem(path: Path, kind: str, message: str) -> Problem:
+        return Problem(study.study, path, kind, f"{short(path)} {message}")
+
+    is_4d = len(study.images) == 1
+    first = study.images[0]
+    reference = headers[first].shape[:3]
+    for path in study.files:
+        shape = headers[path].shape
+        wanted = 4 if is_4d and path != study.label else 3
+        if len(shape) != wanted:
+            text = f"has shape {shape}; a {wanted}D image is needed here."
+            return [problem(path, "dimension", text)]
+        if min(shape[:3]) < 2:
+            return [problem(path, "one-voxel", f"has shape {shape}; a volume is needed.")]
+        if wanted == 4 and shape[3] != len(study.modalities):
+            text = f"has {shape[3]} channels, but {len(study.modalities)} modalities are named."
+            return [problem(path, "dimension", f"{text} State the modalities it holds.")]
+        if shape[:3] != reference:
+            text = f"has shape {shape[:3]}, but {first.name} has {reference}. Resample it."
+            return [problem(path, "shape", text)]
+    return []
+
+
+def _check_affines(study: Study, headers: dict[Path, Header]) -> list[Problem]:
+    first = study.images[0]
+    reference = headers[first]
+    shape = reference.shape
+    problems: list[Problem] = []
+
+    def add(path: Path, kind: str, message: str, repair: str | None = None) -> None:
+        problems.append(Problem(study.study, path, kind, f"{short(path)}: {message}", repair))
+
+    for path in study.files:
+        affine = headers[path].affine
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+            add(
+                path, "affine", "the affine is not finite or has no volume. Convert the file again."
+            )
+    if problems:
+        return problems
+    for path in study.files[1:]:
+        header = headers[path]
+        apart = distance_mm(header.affine, reference.affine, shape)
+        if apart <= SAME_MM:
+            continue
+        by_qform = header.other is not None and (
+            distance_mm(header.other, reference.affine, shape) <= SAME_MM
+        )
+        text = f"the affine puts it {apart:.3g} mm off {first.name}"
+        if by_qform:
+            add(path, "affine", f"{text}, though its qform agrees.", REPAIR_AFFINE)
+        elif apart <= ROUNDING_MM:
+            add(path, "affine", f"{text}, which is rounding.", REPAIR_AFFINE)
+        else:
+            text += f" (orientation {header.orientation}, there {reference.orientation})"
+            add(path, "affine", f"{text}. Resample it, or give it the right affine.")
+    return problems or _check_forms(study, headers)
+
+
+def _check_forms(study: Study, headers: dict[Path, Header]) -> list[Problem]:
+    """Files whose qform and sform disagree; a sound file of the study settles who is right."""
+    shape = headers[study.images[0]].shape
+    apart: dict[Path, float] = {}
+    for path in study.files:
+        header = headers[path]
+        if header.other is not None:
+            apart[path] = distance_mm(header.affine, header.other, shape)
+    torn = [path for path, mm in apart.items() if mm > ROUNDING_MM]
+    settled = len(torn) < len(study.files)
+    problems = []
+    for path in torn:
+        text = f"{short(path)}: qform and sform disagree by {apart[path]:.3g} mm"
+        if settled:
+            text += "; the sform agrees with the study's other files and is used."
+            problems.append(Problem(study.study, path, "form-conflict-settled", text))
+        else:
+            text += ", so readers disagree where it lies. Write the right one into both."
+            problems.append(Problem(study.study, path, "form-conflict", text))
+    return problems
+
+
+def _check_voxels(study: Study) -> list[Problem]:
+    problems: list[Problem] = []
+    arrays: dict[Path, NDArray[Any]] = {}
+    for path in study.files:
+        try:
+            arrays[path] = np.asanyarray(nib.load(path).dataobj)
+        except UNREADABLE as error:
+            message = not_nifti(path, error)
+            problems.append(Problem(study.study, path, "unreadable", message))
+    if problems:
+        return problems
+    label = None if study.label is None else arrays[study.label]
+    if len(study.images) == 1:
+        images = list(np.moveaxis(arrays[study.images[0]], -1, 0))
+    else:
+        images = [arrays[path] for path in study.images]
+    for index, name in enumerate(study.modalities):
+        path = study.images[index if len(study.images) > 1 else 0]
+        which = short(path) if len(study.images) > 1 else f"{short(path)} channel {index} ({name})"
+        finite = np.isfinite(images[index])
+        if not finite.all():
+            problems.append(_not_finite(study, path, which, images, ~finite, label))
+        values = images[index][finite]
+        if values.size == 0 or values.min() == values.max():
+            value = f"{values[0]:g}" if values.size else "not finite"
+            message = f"{which} is empty: every voxel is {value}. Replace it."
+            problems.append(Problem(study.study, path, "empty", message))
+    if study.label is not None and label is not None:
+        problems += _check_label(study, study.label, label)
+    return problems
+
+
+def _not_finite(
+    study: Study,
+    path: Path,
+    which: str,
+    images: Sequence[NDArray[Any]],
+    where: NDArray[np.bool_],
+    label: NDArray[Any] | None,
+) -> Problem:
+    """NaN where every other image is 0 (or NaN too) and no tumour is labelled is background."""
+    others = [image[where] for image in images]
+    background = all(((v == 0) | ~np.isfinite(v)).all() for v in others)
+    background = background and (label is None or not label[where].any())
+    message = f"{which} has {int(where.sum())} voxels that are NaN or infinite"
+    if background:
+        return Problem(study.study, path, "nan", f"{message}, all in background.", REPAIR_NAN)
+    return Problem(study.study, path, "nan", f"{message}, some inside the head. Replace it.")
+
+
+def _check_label(study: Study, path: Path, label: NDArray[Any]) -> list[Problem]:
+    present = np.unique(label)
+    odd = [v for v in present.tolist() if not np.isfinite(v) or v != round(v)]
+    if odd:
+        message = (
+            f"{short(path)} holds values that are not whole, such as {odd[0]:g}. Labels must not be"
+            " interpolated: resample with nearest neighbour."
+        )
+        return [Problem(study.study, path, "label-not-whole", message)]
+    values = [int(v) for v in present if v != 0]
+    if not values:
+        message = f"{short(path)} has no tumour: every voxel is 0."
+        return [Problem(study.study, path, "no-tumour", message)]
+    unknown = label_scheme(study.scheme).unknown_values(values) if study.scheme else []
+    if unknown:
+        known = ", ".join(str(v) for v in SCHEMES[study.scheme or ""].tissues)
+        fitting = [s.name for s in SCHEMES.values() if not s.unknown_values(values)]
+        message = (
+            f"{short(path)} has label values {unknown}, unknown in scheme {study.scheme!r} (0, "
+            f"{known}). If the labels are in another scheme, state it"
+            f" ({'one that has these values: ' + ', '.join(fitting) if fitting else 'none fits'})."
+        )
+        return [Problem(study.study, path, "label-values", message)]
+    return []

@@ -1,0 +1,436 @@
+"""Datalists: which study is for training, which for validation, which for test.
+
+Splits go by subject, so that two scans of one person never lie on both sides, and by layout, so
+that each side has every data set. The JSON is one that `monai.data.load_decathlon_datalist` reads
+too (`base_dir` is the stored "dataset_dir").
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from monai_tumor.data.checks import check_study
+from monai_tumor.data.problems import Problem, refuse
+from monai_tumor.data.studies import (
+    Inventory,
+    Study,
+    absolute,
+    find_studies,
+    read_listing,
+    study_from_files,
+)
+from monai_tumor.errors import InputError, StudyError
+from monai_tumor.files import write_json
+
+FORMAT = "monai-tumor datalist"
+FORMAT_VERSION = 1
+OnBad = Literal["error", "skip"]
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Datalist:
+    """A split of studies, and how it came about.
+
+    Attributes:
+        dataset_dir: the folder that paths in the JSON are relative to.
+        training: labelled studies; with folds, all of them.
+        validation: labelled studies kept apart; empty with folds.
+        test: studies without a label.
+        folds: subject -> fold; empty without folds.
+        seed: of the split.
+        problems: what was found; where `skipped`, the reasons.
+        skipped: ids of the studies left out.
+        repairs: study id -> names of repairs that loading must carry out.
+    """
+
+    dataset_dir: Path
+    training: tuple[Study, ...]
+    validation: tuple[Study, ...] = ()
+    test: tuple[Study, ...] = ()
+    folds: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
+    problems: tuple[Problem, ...] = ()
+    skipped: tuple[str, ...] = ()
+    repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a subject on both sides."""
+        shared = {s.subject for s in self.training} & {s.subject for s in self.validation}
+        if shared:
+            raise StudyError(
+                f"Subject {min(shared)!r} is in training and in validation"
+                f" ({len(shared)} such); results would be too good. Split by subject."
+            )
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The label schemes in use."""
+        labelled = (*self.training, *self.validation)
+        return tuple(sorted({s.scheme for s in labelled if s.scheme is not None}))
+
+    def training_items(self, fold: int = 0) -> list[Item]:
+        """Items to train on, paths absolute; with folds, all folds but `fold`."""
+        self._known(fold)
+        return [self._item(s) for s in self.training if self.folds.get(s.subject, fold + 1) != fold]
+
+    def validation_items(self, fold: int = 0) -> list[Item]:
+        """Items to validate on, paths absolute; with folds, those of `fold`."""
+        self._known(fold)
+        held = [s for s in self.training if self.folds.get(s.subject) == fold]
+        return [self._item(s) for s in (held if self.folds else self.validation)]
+
+    def test_items(self) -> list[Item]:
+        """Items without a label, paths absolute."""
+        return [self._item(s) for s in self.test]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; paths relative to `dataset_dir`."""
+        base = self.dataset_dir
+        data: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "dataset_dir": str(base),
+            "seed": self.seed,
+            "folds": len(set(self.folds.values())),
+            "schemes": list(self.schemes),
+            "software": _software(),
+            "training": [self._item(s, base) for s in self.training],
+            "validation": [self._item(s, base) for s in self.validation],
+            "problems": [p.as_dict() for p in self.problems],
+            "skipped": list(self.skipped),
+        }
+        if self.test:  # MONAI cannot read an empty test list
+            data["test"] = [self._item(s, base) for s in self.test]
+        return data
+
+    def save(self, path: Path | str) -> Path:
+        """Write the datalist as JSON, atomically; returns its path."""
+        path = Path(path)
+        write_json(path, self.as_dict())
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str, dataset_dir: Path | str | None = None) -> "Datalist":
+        """Read a datalist, ours or any that MONAI reads.
+
+        Args:
+            path: the JSON.
+            dataset_dir: where the data set lies now, if it was moved.
+
+        Raises:
+            StudyError: not a datalist, of a newer format, its data set is not there, or a subject
+                is in training and in validation.
+        """
+        path = Path(path)
+        stored, lists, data = read_listing(path)
+        if data.get("format") == FORMAT and data.get("format_version", 0) > FORMAT_VERSION:
+            raise StudyError(
+                f"{path} is of format version {data['format_version']}; this release reads up to"
+                f" {FORMAT_VERSION}. Update monai-tumor."
+            )
+        base = absolute(dataset_dir or stored)
+        if not base.is_dir():
+            raise StudyError(
+                f"The data set of {path} is not at {base}. Say where it lies: dataset_dir=..."
+            )
+        items = [i for entries in lists.values() for i in entries if isinstance(i, dict)]
+        studies = {k: tuple(Study.from_item(i, base) for i in v) for k, v in lists.items()}
+        training = studies.get("training", ())
+        folds = {
+            s.subject: int(i["fold"])
+            for s, i in zip(training, lists.get("training", ()), strict=True)
+            if isinstance(i, dict) and "fold" in i
+        }
+        return cls(
+            dataset_dir=base,
+            training=training,
+            validation=studies.get("validation", ()),
+            test=studies.get("test", ()),
+            folds=folds,
+            seed=int(data.get("seed", 0)),
+            problems=tuple(Problem.from_dict(p) for p in data.get("problems", ())),
+            skipped=tuple(data.get("skipped", ())),
+            repairs={
+                str(i.get("study")): tuple(i["repairs"].split(","))
+                for i in items
+                if i.get("repairs")
+            },
+        )
+
+    def _item(self, study: Study, base: Path | None = None) -> Item:
+        item = study.as_item(base)
+        if study.subject in self.folds:
+            item["fold"] = self.folds[study.subject]
+        if self.repairs:  # for every item, so that a batch collates
+            item["repairs"] = ",".join(self.repairs.get(study.study, ()))
+        return item
+
+    def _known(self, fold: int) -> None:
+        if self.folds and fold not in self.folds.values():
+            raise InputError(f"There is no fold {fold}; folds are 0 to {max(self.folds.values())}.")
+
+
+def make_datalist(
+    root: Path | str,
+    *,
+    scheme: str | None = None,
+    validation: float = 0.2,
+    folds: int | None = None,
+    seed: int = 0,
+    on_bad: OnBad = "error",
+    repair: bool = False,
+    check_voxels: bool = True,
+    on_checked: Callable[[Study, int, int], None] | None = None,
+) -> Datalist:
+    """Find, check and split every study below `root`.
+
+    Args:
+        root: a folder of any layouts.
+        scheme: how to read every label, in place of what each layout says.
+        validation: share of the subjects of each layout that is kept for validation.
+        folds: make this many folds in place of one validation set.
+        seed: of the split. The same subjects and seed give the same split on any machine.
+        on_bad: "error" raises at the first bad study, "skip" leaves such studies out.
+        repair: accept studies whose every problem has a certain repair, and record the repairs.
+        check_voxels: read every voxel; otherwise only headers.
+        on_checked: called after each study with it, its number from 1, and how many there are.
+
+    Raises:
+        StudyError: a bad study, with on_bad "error"; or nothing labelled is left.
+        SchemeError: a label scheme must be stated.
+        InputError: no such folder, or a split that cannot be made.
+    """
+    if on_bad not in ("error", "skip"):
+        raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
+    inventory = find_studies(root, scheme=scheme)
+    problems = list(inventory.problems)
+    for number, study in enumerate(inventory.studies, 1):
+        problems += check_study(study, voxels=check_voxels)
+        if on_checked is not None:
+            on_checked(study, number, len(inventory.studies))
+    bad = [p for p in problems if not (p.is_note or (repair and p.repair))]
+    if bad and on_bad == "error":
+        refuse(bad)
+    out = {p.study for p in bad}
+    kept = [s for s in inventory.studies if s.study not in out]
+    labelled = [s for s in kept if s.label is not None]
+    if not labelled:
+        raise StudyError(f"No usable labelled study in {root}; {len(out)} were left out.")
+    names = {s.study for s in kept}
+    repairs: dict[str, tuple[str, ...]] = {}
+    for p in problems:
+        if p.repair and p.study in names and p.repair not in repairs.get(p.study, ()):
+            repairs[p.study] = (*repairs.get(p.study, ()), p.repair)
+    whole = Datalist(
+        dataset_dir=inventory.root,
+        training=tuple(labelled),
+        test=tuple(s for s in kept if s.label is None),
+        seed=seed,
+        problems=tuple(problems),
+        skipped=tuple(sorted(out - {""})),
+        repairs=repairs,
+    )
+    if folds is not None:
+        return replace(whole, folds=assign_folds(labelled, folds, seed))
+    held = hold_out(labelled, validation, seed)
+    return replace(
+        whole,
+        training=tuple(s for s in labelled if s.subject not in held),
+        validation=tuple(s for s in labelled if s.subject in held),
+    )
+
+
+def hold_out(studies: Iterable[Study], share: float, seed: int) -> frozenset[str]:
+    """The subjects kept for validation: `share` of each layout's, at least one of two.
+
+    Raises:
+        InputError: `share` is not in [0, 1).
+    """
+    if not 0 <= share < 1:
+        raise InputError(f"validation is {share}; give a share from 0 up to, not including, 1.")
+    held: set[str] = set()
+    for subjects in _shuffled(studies, seed):
+        count = round(share * len(subjects))
+        if share > 0 and len(subjects) > 1:
+            count = min(max(count, 1), len(subjects) - 1)
+        held.update(subjects[:count])
+    return frozenset(held)
+
+
+def assign_folds(studies: Iterable[Study], folds: int, seed: int) -> dict[str, int]:
+    """Subject -> fold, 0 to `folds` - 1; sizes differ by at most one, overall and by layout.
+
+    Raises:
+        InputError: fewer than two folds, or fewer subjects than folds.
+    """
+    subjects = [subject for group in _shuffled(studies, seed) for subject in group]
+    if not 2 <= folds <= len(subjects):
+        raise InputError(f"Cannot make {folds} folds of {len(subjects)} subjects; give 2 or more.")
+    return {subject: number % folds for number, subject in enumerate(subjects)}
+
+
+def _shuffled(studies: Iterable[Study], seed: int) -> list[list[str]]:
+    """Subjects of each layout, shuffled; the layout of a subject with several is their names."""
+    layouts: dict[str, set[str]] = defaultdict(set)
+    for study in studies:
+        layouts[study.subject].add(study.layout)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for subject in sorted(layouts):
+        groups["+".join(sorted(layouts[subject]))].append(subject)
+    for layout, subjects in groups.items():
+        random.Random(f"{seed}:{layout}").shuffle(subjects)
+    return [groups[layout] for layout in sorted(groups)]
+
+
+def training_items(
+    dataset_dir: Path | str,
+    datalist: Path | str | None = None,
+    validation: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    scheme: str | None = None,
+    on_bad: OnBad = "error",
+    limit: int | None = None,
+) -> list[Item]:
+    """Items to train on, for configs; paths are absolute.
+
+    Args:
+        dataset_dir: a folder of studies.
+        datalist: a datalist JSON; then `validation`, `folds`, `seed`, `scheme` and `on_bad` are
+            its own. Without it the split is made here, from names and headers.
+        validation: share of subjects kept for validation.
+        folds: make this many folds.
+        fold: which fold is validation.
+        seed: of the split.
+        scheme: how to read every label.
+        on_bad: "error" or "skip".
+        limit: at most so many items, for a quick try.
+
+    Raises:
+        As `make_datalist` and `Datalist.load`.
+    """
+    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
+    return chosen.training_items(fold)[:limit]
+
+
+def validation_items(
+    dataset_dir: Path | str,
+    datalist: Path | str | None = None,
+    validation: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    scheme: str | None = None,
+    on_bad: OnBad = "error",
+    limit: int | None = None,
+) -> list[Item]:
+    """Items to validate on; arguments as for `training_items`, which has the others."""
+    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
+    return chosen.validation_items(fold)[:limit]
+
+
+def inference_items(
+    input: Path | str | None = None,
+    t1n: Path | str | None = None,
+    t1c: Path | str | None = None,
+    t2w: Path | str | None = None,
+    t2f: Path | str | None = None,
+    modalities: str | Sequence[str] | None = None,
+    scheme: str | None = None,
+) -> list[Item]:
+    """Items to segment; paths are absolute.
+
+    Args:
+        input: a datalist JSON (its test list; if it has none, its validation list), a study
+            folder, a tree of them, or one 4D file.
+        t1n: with the next three, four 3D files in place of `input`.
+        t1c: contrast-enhanced T1.
+        t2w: T2.
+        t2f: FLAIR.
+        modalities: channel order of 4D files that lie beside no dataset.json.
+        scheme: how to read labels that lie beside the images, if they are used at all.
+
+    Returns:
+        One item a study, as `Study.as_item`, and "list": "test", "validation" or "input", where
+        it comes from. A label that lies beside the images is named but not checked.
+
+    Raises:
+        StudyError: a study that cannot be segmented; the first is named.
+        InputError: neither or both of `input` and four files are given, or nothing is there.
+    """
+    files = {"t1n": t1n, "t1c": t1c, "t2w": t2w, "t2f": t2f}
+    if bool(input) == any(files.values()):
+        raise InputError("Give either a folder, datalist or 4D file, or all of t1n, t1c, t2w, t2f.")
+    source, problems = "input", []
+    if not input:
+        studies: Sequence[Study] = [study_from_files(**files)]
+    elif Path(input).suffix == ".json" and Path(input).name != "dataset.json":
+        whole = Datalist.load(input)
+        source = "test" if whole.test else "validation"
+        studies = whole.test or whole.validation
+    else:
+        found: Inventory = find_studies(input, scheme=scheme, modalities=modalities)
+        studies = found.studies
+        problems = [p for p in found.problems if p.kind not in ("scheme", "same-image")]
+    for study in studies:
+        problems += check_study(replace(study, label=None), voxels=False)
+    bad = [p for p in problems if not p.is_note]
+    if bad:
+        refuse(bad)
+    if not studies:
+        raise StudyError(f"{input} has no test and no validation studies to segment.")
+    return [{**study.as_item(), "list": source} for study in studies]
+
+
+def _datalist(
+    dataset_dir: Path | str,
+    datalist: Path | str | None,
+    validation: float,
+    folds: int | None,
+    seed: int,
+    scheme: str | None,
+    on_bad: OnBad,
+) -> Datalist:
+    if datalist:
+        return Datalist.load(datalist, dataset_dir or None)
+    folder = absolute(dataset_dir)
+    changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
+    return _split(folder, changed, validation, folds, seed, scheme, on_bad)
+
+
+@lru_cache(maxsize=4)
+def _split(
+    folder: Path,
+    changed: int,  # noqa: ARG001  (part of the key: a folder that changed is read again)
+    validation: float,
+    folds: int | None,
+    seed: int,
+    scheme: str | None,
+    on_bad: OnBad,
+) -> Datalist:
+    return make_datalist(
+        folder,
+        scheme=scheme,
+        validation=validation,
+        folds=folds,
+        seed=seed,
+        on_bad=on_bad,
+        check_voxels=False,
+    )
+
+
+def _software() -> dict[str, str]:
+    found = {}
+    for name in ("monai-tumor", "monai", "nibabel", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""A folder of studies in, results out: what the command line calls."""
