@@ -1,0 +1,67 @@
+"""Files written whole or not at all."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from monai_tumor.errors import InputError
+
+
+def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
+    """Have `writer` write a temporary file beside `path`, then put it in the place of `path`.
+
+    A reader sees the old file or the new one, never a part: the data is on the disk before the
+    name changes. When `writer` fails, the old file stays and the temporary one is removed.
+
+    Args:
+        path: the file to make or replace; folders that it lacks are made.
+        writer: writes the path it is given, which has the ending of `path`, because
+            `nibabel.save` and others choose the format by it.
+
+    Raises:
+        InputError: the file cannot be written there.
+        Exception: whatever else `writer` raises.
+    """
+    temporary = path.with_name(f".tmp-{secrets.token_hex(6)}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"Cannot write {path}: {reason}. Choose another place.") from error
+    finally:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere a folder cannot be opened to be synchronised
+        _sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically; see `write_atomically`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON, atomically; see `write_atomically`.
+
+    Raises:
+        ValueError: `content` holds NaN or infinity, which JSON does not have.
+    """
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
