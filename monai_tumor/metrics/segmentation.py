@@ -123,7 +123,9 @@ def score_case(
         rule: how lesions are matched; BraTS 2023's where not given.
 
     Returns:
-        The scores of each region. A BraTS volume takes about half a second on one CPU core.
+        The scores of each region. A BraTS volume (240, 240, 155) takes 0.13 s on one CPU core
+        where the prediction keeps to the tumour, 1 s where specks lie all over the head, and
+        20 s where it is noise.
 
     Raises:
         InputError: shapes differ or do not fit, the arrays are not bool, the spacing is not three
