@@ -1,6 +1,7 @@
 """Brain-tumour segmentation and slice classification as MONAI bundles.
 
-Importing this package costs nothing: each public name is loaded when it is first used.
+Importing this package costs nothing: each public name and each room is loaded when it is first
+used, so that `import monai_tumor` is all that a bundle's config has to import.
 Research use only; not a medical device.
 """
 
@@ -21,11 +22,15 @@ _HOME = {
     "Region": "labels",
 }
 
+_ROOMS = ("data", "imaging", "metrics", "networks", "paths", "provenance", "training", "transforms")
+
 __all__ = ["SCHEMES", "LabelScheme", "Modality", "MonaiTumorError", "Region", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the module that holds it."""
+    """Load a room, or a public name from the module that holds it."""
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

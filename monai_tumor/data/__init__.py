@@ -1,1 +1,21 @@
 """Studies, datalists, splits by subject, and phantoms."""
+
+from monai_tumor.data.datalist import (
+    Datalist,
+    inference_items,
+    make_datalist,
+    training_items,
+    validation_items,
+)
+from monai_tumor.data.studies import Study, find_studies, study_from_files
+
+__all__ = [
+    "Datalist",
+    "Study",
+    "find_studies",
+    "inference_items",
+    "make_datalist",
+    "study_from_files",
+    "training_items",
+    "validation_items",
+]

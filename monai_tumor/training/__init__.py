@@ -8,6 +8,7 @@ from monai_tumor.training.flips import FlipInferer
 from monai_tumor.training.gradients import ClipGradients
 from monai_tumor.training.guard import NonFiniteGuard
 from monai_tumor.training.messages import one_line_errors
+from monai_tumor.training.panels import TumourPanels
 from monai_tumor.training.progress import ShowProgress
 from monai_tumor.training.scores import RegionMetrics, SaveScores
 from monai_tumor.training.seeds import SeedEpochs
@@ -30,6 +31,7 @@ __all__ = [
     "SeedEpochs",
     "ShowProgress",
     "TrainingCurves",
+    "TumourPanels",
     "ValidationCurves",
     "find_weights",
     "load_weights",

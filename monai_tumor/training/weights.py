@@ -120,8 +120,14 @@ class LoadWeights:
         path: weights, one file a member for an ensemble; None does nothing.
     """
 
-    def __init__(self, network: nn.Module, path: str | Path | Sequence[str | Path] | None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        path: str | Path | Sequence[str | Path] | None,
+        averaged: nn.Module | None = None,
+    ) -> None:
         self.network = network
+        self.averaged = averaged
         self.path = path
 
     def attach(self, engine: Engine) -> None:
@@ -132,6 +138,8 @@ class LoadWeights:
         if self.path is None:
             return
         load_weights(self.network, self.path)
+        if self.averaged is not None:
+            load_weights(getattr(self.averaged, "module", self.averaged), self.path)
         for path in [self.path] if isinstance(self.path, str | Path) else self.path:
             _LOG.info("weights: %s (SHA-256 %s)", path, sha256(Path(path)))
 

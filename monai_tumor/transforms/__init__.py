@@ -1,6 +1,8 @@
 """Transforms that MONAI lacks, one a file."""
 
+from monai_tumor.transforms.keep_large_components import FilterTumourComponentsd
 from monai_tumor.transforms.labels_to_regions import LabelsToRegionsd
+from monai_tumor.transforms.load_study import LoadStudyd
 from monai_tumor.transforms.normalize_brain import NormalizeBraind, brain_mask
 from monai_tumor.transforms.rand_drop_modality import RandDropModalityd
 from monai_tumor.transforms.regions_to_labels import RegionsToLabelsd
@@ -9,7 +11,9 @@ from monai_tumor.transforms.select_modalities import SelectModalitiesd
 from monai_tumor.transforms.split_disagreement import SplitDisagreementd
 
 __all__ = [
+    "FilterTumourComponentsd",
     "LabelsToRegionsd",
+    "LoadStudyd",
     "NormalizeBraind",
     "RandDropModalityd",
     "RegionsToLabelsd",
