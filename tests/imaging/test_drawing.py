@@ -14,7 +14,9 @@ ET, TC, WT = (np.array(COLOURS[r]) for r in (Region.ET, Region.TC, Region.WT))
 
 def a_slice(rows=40, columns=50, pixel_mm=(1.0, 1.0), plane=Plane.AXIAL, level=90):
     grey = np.full((rows, columns), level, np.uint8)
-    return grey, Slice(grey, np.zeros((3, rows, columns), bool), pixel_mm, plane, "Axial, S 1.0 mm")
+    return grey, Slice(
+        grey, np.zeros((3, rows, columns), bool), pixel_mm, plane, "Axial, z = 1.0 mm"
+    )
 
 
 def near(picture, colour, tolerance=25):

@@ -33,9 +33,9 @@ def test_captions_give_the_place_of_the_slice_in_mm():
     shown = scene(image, [mask], affine)
     captions = [shown.cut(p, shown.key_index(p), 0).caption for p in Plane]
     # x = 2 - 10, y = 20 * 1.5 - 20, z = 12 * 3 - 30
-    assert captions == ["Axial, S 6.0 mm", "Coronal, A 10.0 mm", "Sagittal, L 8.0 mm"]
-    assert shown.cut(Plane.AXIAL, 15).caption == "Axial, I 30.0 mm"
-    assert shown.cut(Plane.SAGITTAL, 0).caption == "Sagittal, R 9.0 mm"
+    assert captions == ["Axial, z = 6.0 mm", "Coronal, y = 10.0 mm", "Sagittal, x = -8.0 mm"]
+    assert shown.cut(Plane.AXIAL, 15).caption == "Axial, z = -30.0 mm"
+    assert shown.cut(Plane.SAGITTAL, 0).caption == "Sagittal, x = 9.0 mm"
     assert shown.cut(Plane.AXIAL, 0).pixel_mm == (1.0, 1.5)
     assert shown.cut(Plane.CORONAL, 0).pixel_mm == (1.0, 3.0)
     assert shown.cut(Plane.SAGITTAL, 0).pixel_mm == (1.5, 3.0)
@@ -46,7 +46,7 @@ def test_an_oblique_grid_is_called_so():
     c, s = np.cos(np.radians(12)), np.sin(np.radians(12))
     turn = np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     caption = scene(image, [mask], turn @ affine).cut(Plane.AXIAL, 0).caption
-    assert caption == "Axial, oblique 12°, I 15.0 mm"
+    assert caption == "Axial, oblique 12°, z = -15.0 mm"
 
 
 def test_the_background_is_cropped_and_the_place_kept():
@@ -57,7 +57,7 @@ def test_the_background_is_cropped_and_the_place_kept():
     shown = scene(image, [mask], affine)
     assert shown.grey.shape == (10 + 6, 12 + 6, 27 + 6)  # and 6 mm on each side
     assert shown.masks[0].shape == (3, 16, 18, 33)
-    assert shown.cut(Plane.AXIAL, shown.key_index(Plane.AXIAL)).caption == "Axial, S 70.0 mm"
+    assert shown.cut(Plane.AXIAL, shown.key_index(Plane.AXIAL)).caption == "Axial, z = 70.0 mm"
 
 
 def test_key_slices_weigh_core_and_enhancing_tumour():
