@@ -103,9 +103,9 @@ def filter_tumour(
 
 
 def _box(mask: NDArray[Any]) -> tuple[slice, ...]:
-    """The bounding box of what is not zero; of an empty mask, an empty box."""
+    """The bounding box of what is not zero; of an empty mask, its first voxel."""
     found = ndimage.find_objects((np.asarray(mask) != 0).view(np.uint8))
-    return found[0] if found else (slice(0),) * mask.ndim
+    return found[0] if found else (slice(0, 1),) * mask.ndim
 
 
 def _label(mask: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32], int]:

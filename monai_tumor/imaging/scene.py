@@ -24,7 +24,7 @@ class Slice:
         regions: bool, [3, rows, columns], in the order of `labels.REGIONS`; or None: no contours.
         pixel_mm: width and height of a pixel.
         plane: which way it cuts.
-        caption: plane and position.
+        caption: plane and position, in mm along the affine's x (right), y (anterior), z (superior).
     """
 
     grey: NDArray[np.uint8]
@@ -97,11 +97,13 @@ class Scene:
         middle = (np.array(self.grey.shape) - 1) / 2
         middle[plane.axis] = index
         position = float((self.affine @ np.append(middle, 1))[plane.axis])
-        # The affine is RAS: right, anterior and superior are positive.
-        towards = {Plane.SAGITTAL: "LR", Plane.CORONAL: "PA", Plane.AXIAL: "IS"}[plane]
         lean = obliquity(self.affine)
         oblique = f", oblique {lean:.0f}°" if lean > _NEARLY_STRAIGHT else ""
-        return f"{plane.capitalize()}{oblique}, {towards[position > 0]} {abs(position):.1f} mm"
+        # Not "L 8 mm": the origin of many images (BraTS's too) lies outside the head, and then
+        # every slice would be called right, those of the left hemisphere too.
+        return (
+            f"{plane.capitalize()}{oblique}, {'xyz'[plane.axis]} = {round(position, 1) + 0:.1f} mm"
+        )
 
 
 def scene(image: ArrayLike, masks: Sequence[NDArray[np.bool_]], affine: ArrayLike) -> Scene:

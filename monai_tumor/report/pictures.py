@@ -33,7 +33,8 @@ def overlay(
 
     In radiological convention (the patient's right on the left), whatever the grid's orientation;
     an oblique grid is shown along its own axes and its captions say so. With `truth`, a second row
-    shows its contours on the same slices. Positions are mm in the image's own coordinates.
+    shows its contours on the same slices. Positions are mm in the image's own
+    coordinates: x to the right, y to anterior, z to superior.
 
     Args:
         image: one modality, [X, Y, Z]; voxels of exactly 0 are background.

@@ -16,7 +16,7 @@ from monai_tumor.imaging.drawing import draw_panel, legend, stack, text
 from monai_tumor.imaging.orientation import Plane, voxel_spacing
 from monai_tumor.imaging.scene import scene
 
-_LEAST_PX = 100  # of a slice's side, so that marks and caption have room
+_LEAST_PX = 160  # of a slice's side, so that marks, caption and legend have room
 
 
 def panel(
