@@ -102,18 +102,18 @@ def geometric(shape: Shape) -> Anatomy:
     """A brain of ellipsoids: folded cortex over white matter, two ventricles. Needs no file.
 
     Args:
-        shape: voxels (X, Y, Z); the brain fills about four fifths of each axis.
+        shape: voxels (X, Y, Z); the brain fills about nine tenths of each axis at most.
     """
     unit = float(np.prod(shape) / (160 * 192 * 160)) ** (1 / 3)
     x, y, z = (
-        ((np.arange(n, dtype=np.float32) - (n - 1) / 2) / (0.48 * n)).reshape(
+        ((np.arange(n, dtype=np.float32) - (n - 1) / 2) / (0.45 * n)).reshape(
             [-1 if a == axis else 1 for a in range(3)]
         )
         for axis, n in enumerate(shape)
     )
     radius = np.sqrt(x**2 + y**2 + z**2)
     folds = np.cos(9 * np.arctan2(y, x)) * np.cos(7 * np.arctan2(z, np.hypot(x, y)))
-    width = 1.2 / (0.48 * np.mean(shape))  # of an edge: about a voxel
+    width = 1.2 / (0.45 * np.mean(shape))  # of an edge: about a voxel
 
     def inside(level: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(np.clip(level / (0.4 * width), -30, 30))), np.float32)

@@ -168,8 +168,10 @@ def scan(
     shape: Shape = texture.shape
     image = np.tensordot(means, shares, 1)
     image += (means[WM] - means[GM]) * texture * shares[:3].sum(0)
-    mottled = shares[CORE] + 0.8 * shares[ENHANCING] + 0.4 * shares[OEDEMA]
-    image *= 1 + (0.03 + 0.14 * mottled) * smooth_noise(rng, shape, max(5 * unit, 1.5))
+    # Tumour is mottled, its core in coarser and its rim in finer grain; tissue and oedema hardly.
+    image *= 1 + (0.02 + 0.12 * shares[CORE]) * smooth_noise(rng, shape, max(5 * unit, 1.5))
+    fine = 0.02 + 0.10 * shares[CORE] + 0.15 * shares[ENHANCING] + 0.03 * shares[OEDEMA]
+    image *= 1 + fine * smooth_noise(rng, shape, max(2.5 * unit, 1.2))
     image *= np.exp(rng.uniform(0, scanner.bias) * smooth_noise(rng, shape, 70 * unit))
     thickness = rng.uniform(1, scanner.thick) * unit
     if rng.random() < 0.4 and thickness > 1.5:

@@ -44,7 +44,7 @@ def plan(anatomy: Anatomy, options: TumourOptions, rng: np.random.Generator) -> 
     necrosis = bool(rng.random() > 1 / 8) if options.necrosis is None else options.necrosis
     foci = 1 + int(rng.random() > 0.8) if options.foci is None else options.foci
     core = float(np.clip(np.exp(rng.normal(np.log(28), 0.6)), 8, 90))
-    oedema = float(np.clip(np.exp(rng.normal(np.log(45), 0.55)), 6, 130))
+    oedema = float(np.clip(np.exp(rng.normal(np.log(48), 0.55)), 10, 130))
     total = np.clip(core + oedema, _TOTAL_ML[0] * 1.05, _TOTAL_ML[1] * 0.95)
     scale = total / (core + oedema) * anatomy.unit**3
     shares = rng.dirichlet(np.full(foci, 4.0))
@@ -67,7 +67,7 @@ def grow(
     """Grow the tumour of `plan`.
 
     The bulk is a set of lobes with rough borders that displace what they meet. The oedema is what
-    water reaches first from the bulk when it runs five times faster in white than in grey matter
+    water reaches first from the bulk when it runs many times faster in white than in grey matter
     and never through CSF.
 
     Args:
@@ -141,7 +141,7 @@ def _rim(core: Array, plan: Plan, unit: float, rng: np.random.Generator) -> Arra
         return core.copy()
     depth = ndimage.distance_transform_edt(np.pad(core, 1))[1:-1, 1:-1, 1:-1]
     # Never so thick that nothing is left inside.
-    thickness = min(rng.uniform(2.5, 5.5) * unit, 0.45 * depth.max())
+    thickness = min(max(rng.uniform(2.5, 5.5) * unit, 1.7), 0.45 * depth.max())
     uneven = np.exp(0.4 * smooth_noise(rng, core.shape, max(9 * unit, 2.0)))
     shell = core & (depth <= np.maximum(thickness * uneven, 1.0)) & (depth < 0.8 * depth.max())
     nodules = smooth_noise(rng, core.shape, max(6 * unit, 2.0)) > 1.9
@@ -160,7 +160,7 @@ def _oedema(
         return np.asarray(measure.block_reduce(np.pad(values, even), step, np.mean))
 
     white, grey, open_ = (coarse(v) for v in (shares[2], shares[1], free.astype(np.float32)))
-    slow = 1 / (0.03 + white**2 + 0.12 * grey)
+    slow = 1 / (0.02 + white**2 + 0.06 * grey)
     slow *= np.exp(0.35 * smooth_noise(rng, shape, max(10 * unit / step, 2.0)))
     slow[(open_ < 0.5) & (coarse(core.astype(np.float32)) == 0)] = -1  # no way through
     starts = np.argwhere(coarse(core.astype(np.float32)) >= 0.5)
