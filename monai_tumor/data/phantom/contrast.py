@@ -169,8 +169,8 @@ def scan(
     image = np.tensordot(means, shares, 1)
     image += (means[WM] - means[GM]) * texture * shares[:3].sum(0)
     # Tumour is mottled, its core in coarser and its rim in finer grain; tissue and oedema hardly.
-    image *= 1 + (0.02 + 0.12 * shares[CORE]) * smooth_noise(rng, shape, max(5 * unit, 1.5))
-    fine = 0.02 + 0.10 * shares[CORE] + 0.15 * shares[ENHANCING] + 0.03 * shares[OEDEMA]
+    image *= 1 + (0.02 + 0.09 * shares[CORE]) * smooth_noise(rng, shape, max(5 * unit, 1.5))
+    fine = 0.02 + 0.06 * shares[CORE] + 0.11 * shares[ENHANCING] + 0.03 * shares[OEDEMA]
     image *= 1 + fine * smooth_noise(rng, shape, max(2.5 * unit, 1.2))
     image *= np.exp(rng.uniform(0, scanner.bias) * smooth_noise(rng, shape, 70 * unit))
     thickness = rng.uniform(1, scanner.thick) * unit

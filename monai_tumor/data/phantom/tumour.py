@@ -40,11 +40,12 @@ class Plan:
 
 def plan(anatomy: Anatomy, options: TumourOptions, rng: np.random.Generator) -> Plan:
     """Draw the sites and volumes of a tumour."""
-    enhancement = bool(rng.random() > 1 / 8) if options.enhancement is None else options.enhancement
-    necrosis = bool(rng.random() > 1 / 8) if options.necrosis is None else options.necrosis
-    foci = 1 + int(rng.random() > 0.8) if options.foci is None else options.foci
-    core = float(np.clip(np.exp(rng.normal(np.log(28), 0.6)), 8, 90))
-    oedema = float(np.clip(np.exp(rng.normal(np.log(48), 0.55)), 10, 130))
+    chances = rng.random(3)  # drawn in any case, so that one option does not change the rest
+    enhancement = bool(chances[0] > 1 / 8) if options.enhancement is None else options.enhancement
+    necrosis = bool(chances[1] > 1 / 8) if options.necrosis is None else options.necrosis
+    foci = 1 + int(chances[2] > 0.8) if options.foci is None else options.foci
+    core = float(np.clip(np.exp(rng.normal(np.log(25), 0.6)), 8, 90))
+    oedema = float(np.clip(np.exp(rng.normal(np.log(43), 0.5)), 10, 120))
     total = np.clip(core + oedema, _TOTAL_ML[0] * 1.05, _TOTAL_ML[1] * 0.95)
     scale = total / (core + oedema) * anatomy.unit**3
     shares = rng.dirichlet(np.full(foci, 4.0))
@@ -58,7 +59,7 @@ def plan(anatomy: Anatomy, options: TumourOptions, rng: np.random.Generator) -> 
         Mass(site, (core * scale * share * 1000 * 3 / (4 * np.pi)) ** (1 / 3), push)
         for site, share in zip(sites, shares, strict=True)
     ]
-    return Plan(masses, core * scale, oedema * scale, necrosis, enhancement)
+    return Plan(masses, core * scale, oedema * scale, necrosis and enhancement, enhancement)
 
 
 def grow(
