@@ -19,8 +19,8 @@ CSF, GM, WM, CORE, ENHANCING, OEDEMA, VESSEL, SKULL, SCALP = range(9)
 # BraTS-Africa cases, healthy tissue as in the MNI152 template and textbooks.
 _CLINICAL = {
     #                csf   gm    wm    core  enh   oedema vessel skull scalp
-    Modality.T1N: (0.30, 0.74, 1.00, 0.55, 0.78, 0.76, 0.55, 0.15, 1.30),
-    Modality.T1C: (0.30, 0.78, 1.00, 0.52, 1.60, 0.76, 1.75, 0.15, 1.35),
+    Modality.T1N: (0.30, 0.74, 1.00, 0.55, 0.76, 0.68, 0.55, 0.15, 1.30),
+    Modality.T1C: (0.30, 0.78, 1.00, 0.52, 1.60, 0.68, 1.75, 0.15, 1.35),
     Modality.T2W: (3.00, 1.50, 1.00, 2.70, 1.90, 2.10, 0.50, 0.15, 1.30),
     Modality.T2F: (0.30, 1.22, 1.00, 1.35, 1.65, 1.85, 0.60, 0.15, 1.10),
 }
@@ -104,7 +104,7 @@ def shares_of(maps: Array, core: Array, whole: Array, enhancing: Array, unit: fl
     ]
     # Oedema is wettest near the tumour and leaves some of the tissue that it soaks visible.
     wetness = ndimage.gaussian_filter(whole[box].astype(np.float32), 4 * unit)
-    soft[2] *= 0.45 + 0.5 * np.clip(2 * wetness - 0.6, 0, 1)
+    soft[2] *= 0.55 + 0.4 * np.clip(2 * wetness - 0.6, 0, 1)
     tumour = np.stack(soft) * brain
     out[inside][:3] *= np.clip(1 - sum(soft), 0, 1)
     out[inside][3:] = tumour
@@ -112,18 +112,18 @@ def shares_of(maps: Array, core: Array, whole: Array, enhancing: Array, unit: fl
 
 
 def with_surroundings(
-    shares: Array, brain: Array, unit: float, rng: np.random.Generator, *, skull: bool
+    shares: Array, unit: float, rng: np.random.Generator, *, skull: bool
 ) -> Array:
     """`shares` with veins, and with a head around the brain when `skull`.
 
     Returns:
         float32, [9 (csf to scalp), X, Y, Z].
     """
-    out = np.zeros((9, *brain.shape), np.float32)
+    out = np.zeros((9, *shares.shape[1:]), np.float32)
     out[:VESSEL] = shares
     if skull:
         # Shells of 3, 6 and 6 mm fill what the brain leaves free.
-        outside = ndimage.distance_transform_edt(~brain) / unit
+        outside = ndimage.distance_transform_edt(shares.sum(0) <= 0.5) / unit
         room = 1 - shares.sum(0)
         for tissue, low, high in ((CSF, 0, 3), (SKULL, 3, 9), (SCALP, 9, 15)):
             out[tissue] += room * ((outside > low) & (outside <= high))

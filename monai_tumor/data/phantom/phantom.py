@@ -13,7 +13,7 @@ from monai_tumor.data.phantom.anatomy import Anatomy, Array, Shape
 from monai_tumor.data.phantom.contrast import Contrast, Scanner
 from monai_tumor.data.phantom.tumour import TumourOptions
 from monai_tumor.errors import InputError
-from monai_tumor.labels import Region, scheme, to_labels, to_regions
+from monai_tumor.labels import Region, to_labels, to_regions
 
 Size = Literal["brain", "brats", "small"]
 _SHAPES: dict[str, Shape] = {
@@ -24,6 +24,7 @@ _SHAPES: dict[str, Shape] = {
 _HEAD_SHAPE = (208, 240, 192)  # of "brain" with its skull on
 _SMALLEST = 24
 _INT16_MAX = 32767
+_SCHEME = "brats2023"
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Phantom:
         name: the subject.
         images: float32, [4 (t1n, t1c, t2w, t2f), X, Y, Z]; 0 outside the brain, or with the
             skull on, noise there. On an arbitrary scale like a scanner's, at most 32767.
-        label: uint8, [X, Y, Z], values of `scheme`.
+        label: uint8, [X, Y, Z], values of `scheme`; `labels.convert_labels` gives others.
         brain: bool, [X, Y, Z]: what a perfect skull strip finds.
         affine: float64, [4, 4]: voxel to world in mm, axes RAS, the middle of the grid at 0.
-        scheme: name of the label scheme.
+        scheme: name of the label scheme, brats2023.
         parameters: seed, options and volumes, JSON-ready.
     """
 
@@ -92,7 +93,6 @@ def make_phantom(
     contrast: Contrast = "clinical",
     scanner: Scanner | None = None,
     skull: bool = False,
-    label_scheme: str = "brats2023",
 ) -> Phantom:
     """A phantom study; the same arguments give the same voxels.
 
@@ -109,16 +109,13 @@ def make_phantom(
             "random_ordered", the same but oedema still bright on T2 and FLAIR, the rim on T1c.
         scanner: bias field, noise and slice thickness.
         skull: keep a head around the brain: CSF, skull and scalp.
-        label_scheme: whose values the label has.
 
     Raises:
-        InputError: a size, spacing or contrast that cannot be made.
-        SchemeError: no such label scheme.
+        InputError: a seed, size, spacing, contrast or number of foci that cannot be made.
         DependencyError: real anatomy was asked for and nilearn is missing.
     """
-    scheme(label_scheme)
     step = _checked_spacing(spacing)
-    _check_contrast(contrast)
+    _check(seed, contrast)
     source, shape = _source(size, skull)
     scanner = scanner or Scanner()
     # A stream for each stage, so that the anatomy does not hang on the contrast asked for.
@@ -131,33 +128,25 @@ def make_phantom(
     regions = (np.zeros(shape, bool),) * 3
     if plan:
         regions = growth.grow(maps[:3], places, plan, source.unit, growing)
-    brain = maps[:3].sum(0) > 0.5
+    brain = _mostly(maps[:3].sum(0) > 0.5, step)
+    core, whole, enhancing = (brain & _mostly(part, step) for part in regions)
     shares = mri.shares_of(maps, *regions, source.unit)
-    shares = mri.with_surroundings(shares, brain, source.unit, imaging, skull=skull)
+    shares = mri.with_surroundings(shares, source.unit, imaging, skull=skull)
     means = mri.intensities(contrast, plan is None or plan.enhancement, imaging)
-    coarse_brain = _mostly(brain, step)
-    images = np.stack(
-        [
-            _acquired(
-                mri.scan(shares, maps[3], row, source.unit, scanner, imaging),
-                None if skull else coarse_brain,
-                step,
-                scanner,
-                imaging,
-            )
-            for row in means
-        ]
-    )
+    keep = np.ones_like(brain) if skull else brain
+    images = []
+    for row in means:
+        clean = mri.scan(shares, maps[3], row, source.unit, scanner, imaging)
+        images.append(_acquired(mri.average(clean, step), keep, scanner.noise, imaging))
     affine = np.diag([*step, 1.0])
     affine[:3, 3] = (step - shape) / 2
-    core, whole, enhancing = (coarse_brain & _mostly(part, step) for part in regions)
     return Phantom(
         name=f"Phantom{seed:05d}",
-        images=images,
-        label=np.asarray(to_labels(core, whole, enhancing, label_scheme)),
-        brain=coarse_brain,
+        images=np.stack(images),
+        label=np.asarray(to_labels(core, whole, enhancing, _SCHEME)),
+        brain=brain,
         affine=affine,
-        scheme=label_scheme,
+        scheme=_SCHEME,
         parameters={
             "seed": seed,
             "contrast": contrast,
@@ -179,7 +168,9 @@ def _checked_spacing(spacing: float | Sequence[float]) -> Array:
     return step
 
 
-def _check_contrast(contrast: str) -> None:
+def _check(seed: int, contrast: str) -> None:
+    if seed < 0:
+        raise InputError(f"A phantom cannot have the seed {seed}; give 0 or more.")
     if contrast not in get_args(Contrast):
         known = ", ".join(get_args(Contrast))
         raise InputError(f"Unknown phantom contrast {contrast!r}; choose one of {known}.")
@@ -212,12 +203,10 @@ def _mostly(mask: Array, step: Array) -> Array:
     return np.asarray(mri.average(mask.astype(np.float32), step) > 0.5)
 
 
-def _acquired(
-    image: Array, keep: Array | None, step: Array, scanner: Scanner, rng: np.random.Generator
-) -> Array:
-    """`image` on the grid asked for, with noise, masked, on a scale by chance."""
-    noisy = mri.rician(mri.average(image, step), rng.uniform(0.01, scanner.noise), rng)
-    noisy *= np.exp(rng.uniform(np.log(150), np.log(2500)))
-    if keep is not None:
-        noisy *= keep
-    return np.clip(noisy, 0, _INT16_MAX)
+def _acquired(image: Array, keep: Array, noise: float, rng: np.random.Generator) -> Array:
+    """`image` with noise of at most `noise`, on a scale by chance, 0 where it is not kept."""
+    scale = np.exp(rng.uniform(np.log(150), np.log(2500)))
+    sigma = rng.uniform(min(0.01, noise), noise)
+    out = np.zeros_like(image)
+    out[keep] = np.clip(scale * mri.rician(image[keep], sigma, rng), 0, _INT16_MAX)
+    return out

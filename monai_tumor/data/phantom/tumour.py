@@ -7,6 +7,7 @@ from scipy import ndimage
 from skimage import graph, measure
 
 from monai_tumor.data.phantom.anatomy import Anatomy, Array, Mass, smooth_noise
+from monai_tumor.errors import InputError
 
 _TOTAL_ML = (20.0, 150.0)  # whole tumour, as in BraTS, of an adult head
 
@@ -39,7 +40,13 @@ class Plan:
 
 
 def plan(anatomy: Anatomy, options: TumourOptions, rng: np.random.Generator) -> Plan:
-    """Draw the sites and volumes of a tumour."""
+    """Draw the sites and volumes of a tumour.
+
+    Raises:
+        InputError: fewer than one or more than four foci.
+    """
+    if options.foci is not None and not 1 <= options.foci <= 4:
+        raise InputError(f"A tumour cannot have {options.foci} foci; give 1 to 4.")
     chances = rng.random(3)  # drawn in any case, so that one option does not change the rest
     enhancement = bool(chances[0] > 1 / 8) if options.enhancement is None else options.enhancement
     necrosis = bool(chances[1] > 1 / 8) if options.necrosis is None else options.necrosis
