@@ -45,7 +45,7 @@ class Scanner:
 def intensities(contrast: Contrast, enhancement: bool, rng: np.random.Generator) -> Array:
     """Mean intensity of each tissue in each modality, white matter about 1.
 
-    Clinical values vary by a few percent; the orders a radiologist relies on hold: in T2 and FLAIR
+    Clinical values vary as they do between scanners and tumours; the orders a radiologist relies on hold: in T2 and FLAIR
     oedema is brighter than grey and white matter, in T1c the rim is the brightest tissue.
 
     Args:
@@ -61,6 +61,7 @@ def intensities(contrast: Contrast, enhancement: bool, rng: np.random.Generator)
     out = table * np.exp(rng.normal(0, 0.06, table.shape))
     out[2, CORE] *= rng.uniform(0.75, 1.2)
     out[3, CORE] *= rng.uniform(0.7, 1.35)
+    out[1, ENHANCING] *= rng.uniform(0.8, 1.2)
     if contrast != "clinical":
         out = rng.uniform(0.1, 2.0, table.shape)
     if contrast != "random":
@@ -68,10 +69,10 @@ def intensities(contrast: Contrast, enhancement: bool, rng: np.random.Generator)
         for row in (2, 3):
             out[row, OEDEMA] = max(out[row, OEDEMA], tissue[row] * rng.uniform(1.25, 1.6))
         healthy = out[1, (CSF, GM, WM, CORE, OEDEMA)].max()
-        out[1, ENHANCING] = max(out[1, ENHANCING], healthy * rng.uniform(1.25, 1.7))
+        out[1, ENHANCING] = max(out[1, ENHANCING], healthy * rng.uniform(1.22, 1.6))
     if not enhancement:
-        # Non-enhancing tumour: solid tissue, neither necrotic dark nor as wet as oedema's core.
-        out[1, CORE] = out[0, CORE]
+        # Non-enhancing tumour is solid: brighter on T1 than a necrotic core.
+        out[:2, CORE] *= rng.uniform(1.1, 1.35)
     return np.asarray(out, np.float32)
 
 
