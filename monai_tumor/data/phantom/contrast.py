@@ -45,8 +45,9 @@ class Scanner:
 def intensities(contrast: Contrast, enhancement: bool, rng: np.random.Generator) -> Array:
     """Mean intensity of each tissue in each modality, white matter about 1.
 
-    Clinical values vary as they do between scanners and tumours; the orders a radiologist relies on hold: in T2 and FLAIR
-    oedema is brighter than grey and white matter, in T1c the rim is the brightest tissue.
+    Clinical values vary as they do between scanners and tumours. The orders a radiologist relies
+    on hold: on T2 and FLAIR oedema is brighter than grey and white matter, on T1c the rim is the
+    brightest tissue.
 
     Args:
         contrast: "clinical"; "random" for any intensity for any tissue; "random_ordered" for
