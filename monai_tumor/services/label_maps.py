@@ -1,0 +1,189 @@
+"""Label maps in files: found by subject, read, checked, and brought onto one grid."""
+
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.affines import apply_affine, voxel_sizes
+from nibabel.filebasedimages import ImageFileError
+
+from monai_tumor.errors import InputError, SchemeError, StudyError
+from monai_tumor.labels import Modality, modality, scheme
+
+_NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_LABELS = re.compile(r"[-_](seg|segmentation|labels?|mask|pred|prediction)$", re.IGNORECASE)
+_CHANNEL = re.compile(r"_000\d$")  # an image of nnU-Net
+_LABELS_FOLDER = "labelsTr"  # of MSD and nnU-Net; their images carry the same names
+
+_TOLERANCE = 0.1  # of a voxel, that two grids may lie apart
+_INTEGRAL = 1e-4  # that a label stored as a float may lie from an integer
+
+
+def pair_up(prediction: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The label maps of both sides, subject -> file.
+
+    Two files make one pair, whatever their names; the subject is the truth's.
+
+    Raises:
+        InputError: a path is missing, one is a file and the other a folder, a folder holds no
+            label map or two of one subject.
+    """
+    for path in (prediction, truth):
+        if not path.exists():
+            raise InputError(f"{path} does not exist; give a NIfTI label map or a folder of them.")
+    if prediction.is_dir() != truth.is_dir():
+        raise InputError(
+            f"Give two label maps or two folders; found a "
+            f"{'folder' if prediction.is_dir() else 'file'} ({prediction}) and a "
+            f"{'folder' if truth.is_dir() else 'file'} ({truth})."
+        )
+    if truth.is_dir():
+        return _label_maps(prediction), _label_maps(truth)
+    name = _subject(truth)
+    return {name: prediction}, {name: truth}
+
+
+def _label_maps(folder: Path) -> dict[str, Path]:
+    """Subject -> label map, of all those below `folder`, sorted.
+
+    In a folder where files are named as label maps (`-seg`), only these count; elsewhere every
+    NIfTI file does that is not named as an image.
+    """
+    root = folder / _LABELS_FOLDER if (folder / _LABELS_FOLDER).is_dir() else folder
+    by_folder: dict[Path, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if _NIFTI.search(path.name) and not path.name.startswith("."):
+            by_folder.setdefault(path.parent, []).append(path)
+    found: dict[str, Path] = {}
+    for files in by_folder.values():
+        named = [path for path in files if _LABELS.search(_stem(path))]
+        for path in named or [path for path in files if not _is_image(path)]:
+            subject = _subject(path)
+            if subject in found:
+                raise InputError(
+                    f"Two label maps of subject {subject!r}: {found[subject]} and {path}; keep one."
+                )
+            found[subject] = path
+    if not found:
+        raise InputError(
+            f"No label maps in {root}; expected NIfTI files such as case.nii.gz or case-seg.nii.gz."
+        )
+    return dict(sorted(found.items()))
+
+
+def _stem(path: Path) -> str:
+    return _NIFTI.sub("", path.name)
+
+
+def _subject(path: Path) -> str:
+    """The name without `-seg` and the like, and without a modality: MONAI saves `x_flair_seg`."""
+    name = _LABELS.sub("", _stem(path))
+    return re.split(r"[-_][^-_]+$", name)[0] if _modality_of(name) else name
+
+
+def _is_image(path: Path) -> bool:
+    stem = _stem(path)
+    return _modality_of(stem) is not None or _CHANNEL.search(stem) is not None
+
+
+def _modality_of(name: str) -> Modality | None:
+    match = re.search(r"[-_]([^-_]+)$", name)
+    try:
+        return modality(match[1]) if match else None
+    except SchemeError:
+        return None
+
+
+def read_pair(
+    prediction: Path, truth: Path, prediction_scheme: str, truth_scheme: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], tuple[float, ...]]:
+    """Two label maps on the truth's grid, integers [X, Y, Z] each, and its spacing in mm.
+
+    A prediction stored in another orientation is flipped and its axes swapped; nothing is
+    interpolated.
+
+    Raises:
+        InputError: a file cannot be read.
+        StudyError: a file holds no label map, or the grids differ.
+        SchemeError: a value is not in its scheme.
+    """
+    image, reference = _open(prediction), _open(truth)
+    _check_grids(image, reference, prediction, truth)
+    image = image.as_reoriented(_to_orientation(image.affine, reference.affine))
+    found = _labels(image, prediction, prediction_scheme)
+    true = _labels(reference, truth, truth_scheme)
+    return found, true, tuple(float(edge) for edge in voxel_sizes(reference.affine))
+
+
+def _open(path: Path) -> Any:
+    """The image, [X, Y, Z], with a usable affine."""
+    try:
+        image = nib.load(path)
+        image = nib.funcs.squeeze_image(image)
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise InputError(f"Cannot read {path}: {_one_line(error)}. Write it again.") from error
+    if len(image.shape) != 3:
+        raise StudyError(f"{path} has shape {_shape(image)}; a label map needs X, Y and Z alone.")
+    determinant = np.linalg.det(image.affine[:3, :3])
+    if not np.isfinite(image.affine).all() or abs(determinant) < 1e-9:
+        raise StudyError(f"{path} has an affine that places no voxels; repair its header.")
+    return image
+
+
+def _labels(image: Any, path: Path, scheme_name: str) -> npt.NDArray[Any]:
+    """The label map as integers, all of them known to the scheme."""
+    values = np.asanyarray(image.dataobj)
+    if not np.issubdtype(values.dtype, np.integer):
+        rounded = np.rint(values)
+        off = ~(np.abs(values - rounded) <= _INTEGRAL)  # NaN too
+        if off.any():
+            raise StudyError(
+                f"{path} holds {values[off][0]:g}; a label map needs integers. Threshold "
+                "probabilities and write a label map first."
+            )
+        values = rounded.astype(np.int64)
+    chosen = scheme(scheme_name)
+    unknown = chosen.unknown_values(int(value) for value in np.unique(values))
+    if unknown:
+        raise SchemeError(
+            f"{path} holds label values {unknown}, which scheme {scheme_name!r} does not know "
+            f"(it has {', '.join(map(str, chosen.tissues))}); state the scheme it was written in."
+        )
+    return values
+
+
+def _to_orientation(source: Any, target: Any) -> Any:
+    orientations = nib.orientations.io_orientation
+    return nib.orientations.ornt_transform(orientations(source), orientations(target))
+
+
+def _check_grids(prediction: Any, truth: Any, *paths: Path) -> None:
+    """Raise unless the voxels of both lie at the same places, in whatever order stored.
+
+    Corners of the volumes may lie a tenth of a voxel apart: headers round.
+    """
+    transform = _to_orientation(prediction.affine, truth.affine)
+    order = np.argsort(transform[:, 0])
+    shape = tuple(int(size) for size in np.asarray(prediction.shape)[order])
+    start = f"{paths[0]} and {paths[1]} are on different grids: "
+    end = "; resample the prediction onto the truth's grid (nearest neighbour) first."
+    if shape != truth.shape:
+        raise StudyError(f"{start}{_shape(prediction)} and {_shape(truth)} voxels{end}")
+    flips = nib.orientations.inv_ornt_aff(transform, prediction.shape)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(truth.shape) - 1)
+    places = [apply_affine(affine, corners) for affine in (prediction.affine @ flips, truth.affine)]
+    apart = float(np.linalg.norm(places[0] - places[1], axis=1).max())
+    if apart > _TOLERANCE * min(voxel_sizes(truth.affine)):
+        raise StudyError(f"{start}corners lie {apart:.3g} mm apart{end}")
+
+
+def _shape(image: Any) -> str:
+    return "x".join(map(str, image.shape))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
