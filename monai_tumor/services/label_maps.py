@@ -16,7 +16,6 @@ from monai_tumor.labels import Modality, modality, scheme
 
 _NIFTI = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _LABELS = re.compile(r"[-_](seg|segmentation|labels?|mask|pred|prediction)$", re.IGNORECASE)
-_CHANNEL = re.compile(r"_000\d$")  # an image of nnU-Net
 _LABELS_FOLDER = "labelsTr"  # of MSD and nnU-Net; their images carry the same names
 
 _TOLERANCE = 0.1  # of a voxel, that two grids may lie apart
@@ -61,7 +60,7 @@ def _label_maps(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for files in by_folder.values():
         named = [path for path in files if _LABELS.search(_stem(path))]
-        for path in named or [path for path in files if not _is_image(path)]:
+        for path in named or [path for path in files if not _modality_of(_stem(path))]:
             subject = _subject(path)
             if subject in found:
                 raise InputError(
@@ -83,11 +82,6 @@ def _subject(path: Path) -> str:
     """The name without `-seg` and the like, and without a modality: MONAI saves `x_flair_seg`."""
     name = _LABELS.sub("", _stem(path))
     return re.split(r"[-_][^-_]+$", name)[0] if _modality_of(name) else name
-
-
-def _is_image(path: Path) -> bool:
-    stem = _stem(path)
-    return _modality_of(stem) is not None or _CHANNEL.search(stem) is not None
 
 
 def _modality_of(name: str) -> Modality | None:
