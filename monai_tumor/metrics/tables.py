@@ -112,11 +112,12 @@ class ScoreTable:
         Raises:
             InputError: `content` is something else, or of another version.
         """
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != FORMAT or content.get("version") != FORMAT_VERSION:
+        head = content if isinstance(content, dict) else {}
+        found = head.get("format"), head.get("version")
+        if found != (FORMAT, FORMAT_VERSION):
             raise InputError(
-                f"Not {FORMAT} of version {FORMAT_VERSION}: found format {found!r}. "
-                "Give the JSON that the evaluation wrote."
+                f"Not {FORMAT} of version {FORMAT_VERSION}: found format {found[0]!r}, version "
+                f"{found[1]}. Give the JSON that the evaluation wrote."
             )
         try:
             table = cls(

@@ -3,7 +3,7 @@
 import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -105,41 +105,44 @@ def read_pair(
         StudyError: a file holds no label map, or the grids differ.
         SchemeError: a value is not in its scheme.
     """
-    image, reference = _open(prediction), _open(truth)
+    image, reference = _read(prediction, prediction_scheme), _read(truth, truth_scheme)
+    orientations = [nib.orientations.io_orientation(volume.affine) for volume in (image, reference)]
+    image = image.reoriented(nib.orientations.ornt_transform(*orientations))
     _check_grids(image, reference, prediction, truth)
-    image = image.as_reoriented(_to_orientation(image.affine, reference.affine))
-    found = _labels(image, prediction, prediction_scheme)
-    true = _labels(reference, truth, truth_scheme)
-    return found, true, tuple(float(edge) for edge in voxel_sizes(reference.affine))
+    spacing = tuple(float(edge) for edge in voxel_sizes(reference.affine))
+    return image.values, reference.values, spacing
 
 
-def _open(path: Path) -> Any:
-    """The image, [X, Y, Z], with a usable affine."""
+class _Volume(NamedTuple):
+    values: npt.NDArray[Any]  # [X, Y, Z]
+    affine: npt.NDArray[np.float64]
+
+    def reoriented(self, transform: npt.NDArray[Any]) -> "_Volume":
+        """The same voxels at the same places, in another order."""
+        return _Volume(
+            nib.orientations.apply_orientation(self.values, transform),
+            self.affine @ nib.orientations.inv_ornt_aff(transform, self.values.shape),
+        )
+
+
+def _read(path: Path, scheme_name: str) -> _Volume:
+    """The label map: integers that the scheme knows, and an affine that can be used."""
     try:
         image = nib.load(path)
-        image = nib.funcs.squeeze_image(image)
+        values, affine = np.asanyarray(image.dataobj), image.affine
     except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
-        raise InputError(f"Cannot read {path}: {_one_line(error)}. Write it again.") from error
-    if len(image.shape) != 3:
-        raise StudyError(f"{path} has shape {_shape(image)}; a label map needs X, Y and Z alone.")
-    determinant = np.linalg.det(image.affine[:3, :3])
-    if not np.isfinite(image.affine).all() or abs(determinant) < 1e-9:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"Cannot read {path}: {reason}. Write it again.") from error
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3 or values.dtype.kind not in "biuf":
+        raise StudyError(
+            f"{path} has shape {_shape(values)} and type {values.dtype}; a label map needs X, Y "
+            "and Z alone, and plain numbers."
+        )
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise StudyError(f"{path} has an affine that places no voxels; repair its header.")
-    return image
-
-
-def _labels(image: Any, path: Path, scheme_name: str) -> npt.NDArray[Any]:
-    """The label map as integers, all of them known to the scheme."""
-    values = np.asanyarray(image.dataobj)
-    if not np.issubdtype(values.dtype, np.integer):
-        rounded = np.rint(values)
-        off = ~(np.abs(values - rounded) <= _INTEGRAL)  # NaN too
-        if off.any():
-            raise StudyError(
-                f"{path} holds {values[off][0]:g}; a label map needs integers. Threshold "
-                "probabilities and write a label map first."
-            )
-        values = rounded.astype(np.int64)
+    values = _integers(values, path)
     chosen = scheme(scheme_name)
     unknown = chosen.unknown_values(int(value) for value in np.unique(values))
     if unknown:
@@ -147,37 +150,40 @@ def _labels(image: Any, path: Path, scheme_name: str) -> npt.NDArray[Any]:
             f"{path} holds label values {unknown}, which scheme {scheme_name!r} does not know "
             f"(it has {', '.join(map(str, chosen.tissues))}); state the scheme it was written in."
         )
-    return values
+    return _Volume(values, affine)
 
 
-def _to_orientation(source: Any, target: Any) -> Any:
-    orientations = nib.orientations.io_orientation
-    return nib.orientations.ornt_transform(orientations(source), orientations(target))
+def _integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    if values.dtype.kind != "f":
+        return values
+    rounded = np.rint(values)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        off = ~(np.abs(values - rounded) <= _INTEGRAL)  # NaN too
+    if off.any():
+        raise StudyError(
+            f"{path} holds {values[off][0]:g}; a label map needs integers. Threshold "
+            "probabilities and write a label map first."
+        )
+    return rounded.astype(np.int64)
 
 
-def _check_grids(prediction: Any, truth: Any, *paths: Path) -> None:
-    """Raise unless the voxels of both lie at the same places, in whatever order stored.
+def _check_grids(prediction: _Volume, truth: _Volume, *paths: Path) -> None:
+    """Raise unless the voxels of both lie at the same places.
 
     Corners of the volumes may lie a tenth of a voxel apart: headers round.
     """
-    transform = _to_orientation(prediction.affine, truth.affine)
-    order = np.argsort(transform[:, 0])
-    shape = tuple(int(size) for size in np.asarray(prediction.shape)[order])
     start = f"{paths[0]} and {paths[1]} are on different grids: "
     end = "; resample the prediction onto the truth's grid (nearest neighbour) first."
-    if shape != truth.shape:
-        raise StudyError(f"{start}{_shape(prediction)} and {_shape(truth)} voxels{end}")
-    flips = nib.orientations.inv_ornt_aff(transform, prediction.shape)
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(truth.shape) - 1)
-    places = [apply_affine(affine, corners) for affine in (prediction.affine @ flips, truth.affine)]
+    shapes = prediction.values.shape, truth.values.shape
+    if shapes[0] != shapes[1]:
+        sizes = f"{_shape(prediction.values)} and {_shape(truth.values)} voxels"
+        raise StudyError(f"{start}{sizes}{end}")
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shapes[1]) - 1)
+    places = [apply_affine(volume.affine, corners) for volume in (prediction, truth)]
     apart = float(np.linalg.norm(places[0] - places[1], axis=1).max())
     if apart > _TOLERANCE * min(voxel_sizes(truth.affine)):
         raise StudyError(f"{start}corners lie {apart:.3g} mm apart{end}")
 
 
-def _shape(image: Any) -> str:
-    return "x".join(map(str, image.shape))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _shape(values: npt.NDArray[Any]) -> str:
+    return "x".join(map(str, values.shape))
