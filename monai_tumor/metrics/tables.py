@@ -153,7 +153,7 @@ class ScoreTable:
                 align(self._case_rows(), markdown=True),
                 "\n## How it was scored\n",
                 f"HD95 and lesion-wise scores as in BraTS 2023: truth dilated "
-                f"{rule.dilation_voxels} times with 18 neighbours, components with 26 neighbours, "
+                f"{rule.dilation_voxels}x with 18 neighbours, components with 26 neighbours, "
                 f"lesions of at most {rule.min_volume_mm3:g} mm3 left out, HD95 "
                 f"{rule.penalty_mm:g} mm where one side is empty. Both empty: Dice 1, HD95 0.\n",
                 ", ".join(f"{name} {number}" for name, number in _software().items()) + "\n",

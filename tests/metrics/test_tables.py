@@ -74,7 +74,7 @@ def test_markdown_is_readable(table, tmp_path):
     assert "0.700 [0.500, 0.900]" in text
     assert "-0.10 (n 1)" in text
     assert "a\\|1" in text
-    assert "dilated 1 times" in text
+    assert "dilated 1x" in text
     assert text.endswith("\nNo prediction: c\n")
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 2
