@@ -93,7 +93,7 @@ def compare_paired(
         raise ValueError(f"Paired scores need one shape [member, case]: {a.shape} and {b.shape}.")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("Paired scores must be finite.")
-    differences = b - a
+    differences = np.round(b - a, 12)  # so that rounding neither breaks ties nor makes differences
     p_values = [_wilcoxon(row) for row in differences]
     return [
         Paired(
@@ -120,6 +120,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _interval(values: Any, statistic: Any, seed: int) -> tuple[float, float]:
     if len(values) < 2:
         return nan, nan
+    if np.ptp(values) == 0:  # spared the rounding of each resample
+        return float(values[0]), float(values[0])
     result = stats.bootstrap(
         (values,),
         statistic,

@@ -35,7 +35,7 @@ COLUMNS: Mapping[str, _Column] = {
     "sensitivity": _Column("sensitivity", 3),
     "precision": _Column("precision", 3),
     "volume_error_ml": _Column("volume error mL", 1),
-    "volume_error_relative": _Column("relative", 2),
+    "volume_error_relative": _Column("volume error, relative", 2),
 }
 
 
@@ -112,11 +112,12 @@ class ScoreTable:
         Raises:
             InputError: `content` is something else, or of another version.
         """
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != FORMAT or content.get("version") != FORMAT_VERSION:
+        head = content if isinstance(content, dict) else {}
+        found = head.get("format"), head.get("version")
+        if found != (FORMAT, FORMAT_VERSION):
             raise InputError(
-                f"Not {FORMAT} of version {FORMAT_VERSION}: found format {found!r}. "
-                "Give the JSON that the evaluation wrote."
+                f"Not {FORMAT} of version {FORMAT_VERSION}: found format {found[0]!r}, version "
+                f"{found[1]}. Give the JSON that the evaluation wrote."
             )
         try:
             table = cls(
@@ -152,7 +153,7 @@ class ScoreTable:
                 align(self._case_rows(), markdown=True),
                 "\n## How it was scored\n",
                 f"HD95 and lesion-wise scores as in BraTS 2023: truth dilated "
-                f"{rule.dilation_voxels} times with 18 neighbours, components with 26 neighbours, "
+                f"{rule.dilation_voxels}x with 18 neighbours, components with 26 neighbours, "
                 f"lesions of at most {rule.min_volume_mm3:g} mm3 left out, HD95 "
                 f"{rule.penalty_mm:g} mm where one side is empty. Both empty: Dice 1, HD95 0.\n",
                 ", ".join(f"{name} {number}" for name, number in _software().items()) + "\n",
@@ -164,8 +165,15 @@ class ScoreTable:
         title = f"{_cases(len(self.cases))}, label scheme {self.scheme}, mean [95% interval]"
         return f"{title}\n{align(self._summary_rows())}"
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write `scores.json`, `scores.csv` and `scores.md` into `folder`, each atomically.
+    def write(
+        self, folder: Path, *, more: Mapping[str, Any] | None = None, notes: Sequence[str] = ()
+    ) -> list[Path]:
+        """Write `scores.json`, `scores.csv` and `scores.md`, each atomically.
+
+        Args:
+            folder: where to.
+            more: further keys of the JSON.
+            notes: further lines of the Markdown.
 
         Returns:
             The files written.
@@ -174,19 +182,21 @@ class ScoreTable:
             InputError: they cannot be written there.
         """
         paths = [folder / f"scores.{ending}" for ending in ("json", "csv", "md")]
-        write_json(paths[0], self.as_dict())
+        write_json(paths[0], self.as_dict() | dict(more or {}))
         write_text(paths[1], self.to_csv())
-        write_text(paths[2], self.to_markdown())
+        write_text(paths[2], self.to_markdown() + "".join(f"\n{note}\n" for note in notes))
         return paths
 
     def _summary_rows(self) -> list[list[str]]:
-        rows = [["region", "n", *(column.title for column in COLUMNS.values())]]
-        for region, means in self.summary().items():
-            cells = [
-                show(mean.mean, mean.low, mean.high, digits=COLUMNS[score].digits)
-                for score, mean in means.items()
-            ]
-            rows.append([region.value, str(len(self.cases)), *cells])
+        summary = self.summary()
+        rows = [["", *(region.value for region in summary)]]
+        for score, column in COLUMNS.items():
+            cells = []
+            for means in summary.values():
+                mean = means[score]
+                fewer = f" (n {mean.n})" if mean.n < len(self.cases) else ""
+                cells.append(show(mean.mean, mean.low, mean.high, digits=column.digits) + fewer)
+            rows.append([column.title, *cells])
         return rows
 
     def _case_rows(self) -> list[list[str]]:
@@ -228,15 +238,12 @@ def _cases(count: int) -> str:
     return "1 case" if count == 1 else f"{count} cases"
 
 
-def _case_scores(content: dict[str, dict[str, Any]]) -> CaseScores:
-    return CaseScores(
-        {
-            Region(region): RegionScores(
-                **{name: nan if value is None else value for name, value in scores.items()}
-            )
-            for region, scores in content.items()
-        }
-    )
+def _case_scores(content: Mapping[str, Mapping[str, Any]]) -> CaseScores:
+    scores: dict[Region, RegionScores] = {}
+    for region, values in content.items():
+        known: dict[str, Any] = {k: nan if v is None else v for k, v in values.items()}
+        scores[Region(region)] = RegionScores(**known)
+    return CaseScores(scores)
 
 
 def _software() -> dict[str, str]:
