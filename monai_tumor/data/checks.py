@@ -236,14 +236,20 @@ def _check_label(study: Study, path: Path, label: NDArray[Any]) -> list[Problem]
     if not values:
         message = f"{short(path)} has no tumour: every voxel is 0."
         return [Problem(study.study, path, "no-tumour", message)]
-    unknown = label_scheme(study.scheme).unknown_values(values) if study.scheme else []
+    if study.scheme is None:
+        return []  # `find_studies` has said so
+    scheme = label_scheme(study.scheme)
+    unknown = scheme.unknown_values(values)
     if unknown:
-        known = ", ".join(str(v) for v in SCHEMES[study.scheme or ""].tissues)
-        fitting = [s.name for s in SCHEMES.values() if not s.unknown_values(values)]
         message = (
-            f"{short(path)} has label values {unknown}, unknown in scheme {study.scheme!r} (0, "
-            f"{known}). If the labels are in another scheme, state it"
-            f" ({'one that has these values: ' + ', '.join(fitting) if fitting else 'none fits'})."
+            f"{short(path)} has label values {unknown}, unknown in scheme {scheme.name!r} (0,"
+            f" {', '.join(map(str, scheme.tissues))})."
         )
+        others = [n for n, s in SCHEMES.items() if not s.unknown_values(values) and "_as_" not in n]
+        if others:
+            message += (
+                " If the labels are in another scheme, state it (schemes with these values:"
+                f" {', '.join(others)})."
+            )
         return [Problem(study.study, path, "label-values", message)]
     return []
