@@ -5,6 +5,7 @@ that each side has every data set. The JSON is one that `monai.data.load_decathl
 too (`base_dir` is the stored "dataset_dir").
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -23,6 +24,7 @@ from monai_tumor.labels import scheme as label_scheme
 
 FORMAT = "monai-tumor datalist"
 FORMAT_VERSION = 1
+_log = logging.getLogger(__name__)
 OnBad = Literal["error", "skip"]
 Item = dict[str, Any]
 
@@ -71,13 +73,14 @@ class Datalist:
     def training_items(self, fold: int = 0) -> list[Item]:
         """Items to train on, paths absolute; with folds, all folds but `fold`."""
         self._known(fold)
-        return [self._item(s) for s in self.training if self.folds.get(s.subject, fold + 1) != fold]
+        rest = [s for s in self.training if self.folds.get(s.subject, fold + 1) != fold]
+        return [self._labelled(s) for s in rest]
 
     def validation_items(self, fold: int = 0) -> list[Item]:
         """Items to validate on, paths absolute; with folds, those of `fold`."""
         self._known(fold)
         held = [s for s in self.training if self.folds.get(s.subject) == fold]
-        return [self._item(s) for s in (held if self.folds else self.validation)]
+        return [self._labelled(s) for s in (held if self.folds else self.validation)]
 
     def test_items(self) -> list[Item]:
         """Items without a label, paths absolute."""
@@ -102,6 +105,17 @@ class Datalist:
         if self.test:  # MONAI cannot read an empty test list
             data["test"] = [self._item(s, base) for s in self.test]
         return data
+
+    def __str__(self) -> str:
+        """How many studies are where, in which schemes, and each case left out."""
+        folds = len(set(self.folds.values()))
+        parts = f"{len(self.training)} training" + (f" in {folds} folds" if folds else "")
+        parts += f", {len(self.validation)} validation, {len(self.test)} test studies"
+        lines = [f"{self.dataset_dir}: {parts}; {', '.join(self.schemes) or 'no labels'}"]
+        reasons = [p for p in self.problems if p.study in self.skipped and not p.is_note]
+        lines += [f"  left out: {problem}" for problem in reasons]
+        lines += [f"  repaired on loading: {s}: {', '.join(r)}" for s, r in self.repairs.items()]
+        return "\n".join(lines)
 
     def save(self, path: Path | str) -> Path:
         """Write the datalist as JSON, atomically; returns its path."""
@@ -167,6 +181,14 @@ class Datalist:
             item["repairs"] = ",".join(self.repairs.get(study.study, ()))
         return item
 
+    def _labelled(self, study: Study) -> Item:
+        if study.label is None:
+            raise StudyError(
+                f"Study {study.study!r} is listed for training or validation but has no label. Add"
+                ' "label" to its item, or list it under "test".'
+            )
+        return self._item(study)
+
     def _known(self, fold: int) -> None:
         if self.folds and fold not in self.folds.values():
             raise InputError(f"There is no fold {fold}; folds are 0 to {max(self.folds.values())}.")
@@ -192,7 +214,8 @@ def make_datalist(
         validation: share of the subjects of each layout that is kept for validation.
         folds: make this many folds in place of one validation set.
         seed: of the split. The same subjects and seed give the same split on any machine.
-        on_bad: "error" raises at the first bad study, "skip" leaves such studies out.
+        on_bad: "error" raises and names the first bad study; "skip" leaves such studies out, logs
+            each as a warning and keeps the reasons in `problems`.
         repair: accept studies whose every problem has a certain repair, and record the repairs.
         check_voxels: read every voxel; otherwise only headers.
         on_checked: called after each study with it, its number from 1, and how many there are.
@@ -213,6 +236,8 @@ def make_datalist(
     bad = [p for p in problems if not (p.is_note or (repair and p.repair))]
     if bad and on_bad == "error":
         refuse(bad)
+    for problem in bad:
+        _log.warning("Left out: %s", problem)
     out = {p.study for p in bad}
     kept = [s for s in inventory.studies if s.study not in out]
     labelled = [s for s in kept if s.label is not None]

@@ -123,8 +123,7 @@ class _Finder:
         for path in files:
             if path in claimed or not nifti_stem(path):
                 continue
-            # Some copies of BraTS hold a folder X_flair.nii with the one file inside.
-            place = path.parent if nifti_stem(path.parent) else path
+            place = _place(path)
             named = file_name(place)
             if named is None:
                 self.loose(path, asked=False)
@@ -208,7 +207,7 @@ class _Finder:
         """The files of one study, four 3D images and perhaps a label."""
         roles: dict[Modality | None, Path] = {}
         for path in paths:
-            named = file_name(path if file_name(path) else path.parent)
+            named = file_name(_place(path))
             role = named.role if named else None
             if role in roles:
                 message = (
@@ -244,6 +243,11 @@ class _Finder:
         folder = Path(str(error.filename))
         message = f"Folder {folder} cannot be read: {error.strerror}. Mend its permissions."
         self.problems.append(Problem("", folder, "unreadable", message))
+
+
+def _place(path: Path) -> Path:
+    """The path whose name counts: some copies of BraTS hold a folder X_flair.nii with one file."""
+    return path.parent if nifti_stem(path.parent) else path
 
 
 def _msd_study(

@@ -115,6 +115,10 @@ def test_make(tree):
     assert {s.layout for s in made.training} == {"brats2021", "brats2023"}
     assert len(made.training) + len(made.validation) == 6
     assert not subjects(made.training_items()) & subjects(made.validation_items())
+    assert str(made) == (
+        f"{tree}: {len(made.training)} training, {len(made.validation)} validation, 1 test studies;"
+        " brats2021, brats2023"
+    )
 
 
 def test_folds(tree):
@@ -209,13 +213,20 @@ def test_a_datalist_that_names_no_scheme(tmp_path):
     assert (item["study"], item["scheme"]) == ("P1", "brats2021")
 
 
+def test_training_needs_labels(tree, tmp_path):
+    made = make_datalist(tree)
+    unlabelled = replace(made, training=made.test, test=())
+    with pytest.raises(StudyError, match="Study 'BraTS-GLI-00007-000' is listed for training or"):
+        unlabelled.training_items()
+
+
 def spoil(tree: Path, case: str, word: str = "t1") -> None:
     data = head(int(case[-2:]))
     data[3, 3, 3] = np.nan
     write(tree / case / f"{case}_{word}.nii.gz", data)
 
 
-def test_a_bad_study_stops_or_is_left_out(tree):
+def test_a_bad_study_stops_or_is_left_out(tree, caplog):
     spoil(tree, "BraTS2021_00000")
     spoil(tree, "BraTS2021_00001")
     (tree / "BraTS2021_00002" / "BraTS2021_00002_t2.nii.gz").unlink()
@@ -230,6 +241,13 @@ def test_a_bad_study_stops_or_is_left_out(tree):
     assert made.skipped == ("BraTS2021_00000", "BraTS2021_00001", "BraTS2021_00002")
     assert [p.kind for p in made.problems] == ["missing-modality", "nan", "nan"]
     assert made.schemes == ("brats2023",)
+    reason = (
+        "BraTS2021_00000/BraTS2021_00000_t1.nii.gz has 1 voxels that are NaN or infinite, some"
+        " inside the head. Replace it."
+    )
+    assert f"  left out: {reason}" in str(made).splitlines()
+    assert f"Left out: {reason}" in [r.getMessage() for r in caplog.records]
+    assert len(caplog.records) == 3
 
 
 def test_a_study_that_is_there_twice_is_left_out_altogether(tree):
@@ -266,6 +284,7 @@ def test_repairs_are_recorded_when_asked_for(tree, tmp_path):
     assert made.skipped == ()
     items = {i["study"]: i["repairs"] for i in made.training_items() + made.validation_items()}
     assert items.pop("BraTS2021_00001") == "affine"
+    assert str(made).endswith("\n  repaired on loading: BraTS2021_00001: affine")
     assert set(items.values()) == {""}
     assert Datalist.load(made.save(tmp_path / "split.json")) == made
 

@@ -166,6 +166,17 @@ def test_the_same_image_under_two_subjects(tmp_path, unpack):
     ]
 
 
+def test_the_same_image_in_a_tree_without_packed_files(tmp_path):
+    for case in ("BraTS2021_00003", "BraTS2021_00004", "BraTS2021_00005"):
+        folder = brats(tmp_path, case, ending=".nii")
+        write(folder / f"{case}_t1.nii", head(5 if case.endswith("5") else 1))
+    assert messages(tmp_path) == [
+        "Subjects 'BraTS2021_00003' and 'BraTS2021_00004' have the same image:"
+        " BraTS2021_00003/BraTS2021_00003_t1.nii and BraTS2021_00004/BraTS2021_00004_t1.nii. Keep"
+        " one."
+    ]
+
+
 def test_two_time_points_of_one_subject_may_share_an_image(tmp_path):
     for case in ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001"):
         folder = brats(tmp_path, case, labels=None)
