@@ -5,20 +5,28 @@ headers of one scan written by different tools stay well below it. Up to `ROUNDI
 difference is still rounding, and can be repaired.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_tumor.data.headers import (
+    UNREADABLE,
+    Header,
+    distance_mm,
+    looks_whole,
+    not_readable,
+    read_header,
+    read_voxels,
+)
 from monai_tumor.data.problems import Problem, short
-from monai_tumor.data.studies import UNREADABLE, Study, not_nifti
+from monai_tumor.data.study import Study
 from monai_tumor.labels import MODALITIES, SCHEMES
 from monai_tumor.labels import scheme as label_scheme
+
+_T = TypeVar("_T")
 
 SAME_MM = 0.01
 ROUNDING_MM = 0.1
@@ -26,51 +34,6 @@ ROUNDING_MM = 0.1
 # Names of the repairs, recorded in datalists and carried out by whoever loads the study.
 REPAIR_AFFINE = "affine"  # the file takes the affine of the study's first image
 REPAIR_NAN = "nan"  # values that are not finite become 0
-
-
-@dataclass(frozen=True)
-class Header:
-    """Geometry of one file.
-
-    Attributes:
-        shape: voxels along i, j, k (and channels).
-        affine: 4x4, voxel index to millimetres, RAS+; the one that nibabel and MONAI use.
-        other: the affine of the other form where the header holds a qform and an sform.
-    """
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64]
-    other: NDArray[np.float64] | None
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Voxel size in mm along i, j, k."""
-        return tuple(float(v) for v in np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
-
-    @property
-    def orientation(self) -> str:
-        """Where i, j, k point, such as "LPS"; "oblique" directions take the nearest axis."""
-        return "".join(str(c) for c in nib.aff2axcodes(self.affine))
-
-
-def read_header(path: Path) -> Header:
-    """The geometry of a NIfTI file; its voxels are not read.
-
-    Raises:
-        OSError, nibabel's errors (see `UNREADABLE`): the file cannot be read.
-    """
-    image = nib.load(path)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    other = None
-    if image.header.get("qform_code", 0) > 0 and image.header.get("sform_code", 0) > 0:
-        other = np.asarray(image.header.get_qform(), dtype=np.float64)
-    return Header(tuple(int(n) for n in image.shape), affine, other)
-
-
-def distance_mm(one: NDArray[Any], other: NDArray[Any], shape: Sequence[int]) -> float:
-    """How far apart two affines put the corners of a volume of `shape`, in mm, at most."""
-    corners = np.array([[*c, 1] for c in product(*((0, n - 1) for n in shape[:3]))]).T
-    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
 
 
 def check_study(study: Study, *, voxels: bool = True) -> list[Problem]:
@@ -85,19 +48,30 @@ def check_study(study: Study, *, voxels: bool = True) -> list[Problem]:
         Problems and notes; empty if all is well.
     """
     problems = _check_channels(study)
-    headers: dict[Path, Header] = {}
-    for path in study.files:
-        try:
-            headers[path] = read_header(path)
-        except UNREADABLE as error:
-            problems.append(Problem(study.study, path, "unreadable", not_nifti(path, error)))
+    headers = _read(study, read_header, problems)
+    if not problems and not voxels:
+        suspects = {p for p, h in headers.items() if not looks_whole(p, h)}
+        _read(study, lambda p: read_voxels(p) if p in suspects else None, problems)
     if not problems:
-        problems = _check_shapes(study, headers)
-    if not problems:
-        problems = _check_affines(study, headers)
-    if voxels and not any(p.kind in ("unreadable", "shape", "dimension") for p in problems):
+        problems = _check_shapes(study, headers) or _check_affines(study, headers)
+    if voxels and not any(p.kind in _NO_VOXELS for p in problems):
         problems += _check_voxels(study)
     return problems
+
+
+_NO_VOXELS = ("unreadable", "missing-modality", "dimension", "one-voxel", "shape")
+
+
+def _read(study: Study, reader: Callable[[Path], _T], problems: list[Problem]) -> dict[Path, _T]:
+    """What `reader` makes of each file; those that it cannot read are added to `problems`."""
+    read = {}
+    for path in study.files:
+        try:
+            read[path] = reader(path)
+        except UNREADABLE as error:
+            message = not_readable(path, error)
+            problems.append(Problem(study.study, path, "unreadable", message))
+    return read
 
 
 def _check_channels(study: Study) -> list[Problem]:
@@ -153,9 +127,7 @@ def _check_affines(study: Study, headers: dict[Path, Header]) -> list[Problem]:
     for path in study.files:
         affine = headers[path].affine
         if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-            add(
-                path, "affine", "the affine is not finite or has no volume. Convert the file again."
-            )
+            add(path, "affine", "the affine is singular or not finite. Convert the file again.")
     if problems:
         return problems
     for path in study.files[1:]:
@@ -163,8 +135,8 @@ def _check_affines(study: Study, headers: dict[Path, Header]) -> list[Problem]:
         apart = distance_mm(header.affine, reference.affine, shape)
         if apart <= SAME_MM:
             continue
-        by_qform = header.other is not None and (
-            distance_mm(header.other, reference.affine, shape) <= SAME_MM
+        by_qform = header.qform is not None and (
+            distance_mm(header.qform, reference.affine, shape) <= SAME_MM
         )
         text = f"the affine puts it {apart:.3g} mm off {first.name}"
         if by_qform:
@@ -174,7 +146,15 @@ def _check_affines(study: Study, headers: dict[Path, Header]) -> list[Problem]:
         else:
             text += f" (orientation {header.orientation}, there {reference.orientation})"
             add(path, "affine", f"{text}. Resample it, or give it the right affine.")
-    return problems or _check_forms(study, headers)
+    return problems or [*_check_forms(study, headers), *_check_placed(study, reference)]
+
+
+def _check_placed(study: Study, header: Header) -> list[Problem]:
+    if header.placed:
+        return []
+    first = study.images[0]
+    message = f"{short(first)} does not say how it is oriented; {header.orientation} is assumed."
+    return [Problem(study.study, first, "no-orientation", message)]
 
 
 def _check_forms(study: Study, headers: dict[Path, Header]) -> list[Problem]:
@@ -183,8 +163,8 @@ def _check_forms(study: Study, headers: dict[Path, Header]) -> list[Problem]:
     apart: dict[Path, float] = {}
     for path in study.files:
         header = headers[path]
-        if header.other is not None:
-            apart[path] = distance_mm(header.affine, header.other, shape)
+        if header.qform is not None:
+            apart[path] = distance_mm(header.affine, header.qform, shape)
     torn = [path for path, mm in apart.items() if mm > ROUNDING_MM]
     settled = len(torn) < len(study.files)
     problems = []
@@ -201,13 +181,7 @@ def _check_forms(study: Study, headers: dict[Path, Header]) -> list[Problem]:
 
 def _check_voxels(study: Study) -> list[Problem]:
     problems: list[Problem] = []
-    arrays: dict[Path, NDArray[Any]] = {}
-    for path in study.files:
-        try:
-            arrays[path] = np.asanyarray(nib.load(path).dataobj)
-        except UNREADABLE as error:
-            message = not_nifti(path, error)
-            problems.append(Problem(study.study, path, "unreadable", message))
+    arrays = _read(study, read_voxels, problems)
     if problems:
         return problems
     label = None if study.label is None else arrays[study.label]
@@ -262,14 +236,20 @@ def _check_label(study: Study, path: Path, label: NDArray[Any]) -> list[Problem]
     if not values:
         message = f"{short(path)} has no tumour: every voxel is 0."
         return [Problem(study.study, path, "no-tumour", message)]
-    unknown = label_scheme(study.scheme).unknown_values(values) if study.scheme else []
+    if study.scheme is None:
+        return []  # `find_studies` has said so
+    scheme = label_scheme(study.scheme)
+    unknown = scheme.unknown_values(values)
     if unknown:
-        known = ", ".join(str(v) for v in SCHEMES[study.scheme or ""].tissues)
-        fitting = [s.name for s in SCHEMES.values() if not s.unknown_values(values)]
         message = (
-            f"{short(path)} has label values {unknown}, unknown in scheme {study.scheme!r} (0, "
-            f"{known}). If the labels are in another scheme, state it"
-            f" ({'one that has these values: ' + ', '.join(fitting) if fitting else 'none fits'})."
+            f"{short(path)} has label values {unknown}, unknown in scheme {scheme.name!r} (0,"
+            f" {', '.join(map(str, scheme.tissues))})."
         )
+        others = [n for n, s in SCHEMES.items() if not s.unknown_values(values) and "_as_" not in n]
+        if others:
+            message += (
+                " If the labels are in another scheme, state it (schemes with these values:"
+                f" {', '.join(others)})."
+            )
         return [Problem(study.study, path, "label-values", message)]
     return []

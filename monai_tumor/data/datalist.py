@@ -5,9 +5,8 @@ that each side has every data set. The JSON is one that `monai.data.load_decathl
 too (`base_dir` is the stored "dataset_dir").
 """
 
-import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -16,19 +15,16 @@ from typing import Any, Literal
 
 from monai_tumor.data.checks import check_study
 from monai_tumor.data.problems import Problem, refuse
-from monai_tumor.data.studies import (
-    Inventory,
-    Study,
-    absolute,
-    find_studies,
-    read_listing,
-    study_from_files,
-)
+from monai_tumor.data.splits import assign_folds, hold_out
+from monai_tumor.data.studies import find_studies, unknown_scheme
+from monai_tumor.data.study import Study, absolute, read_listing, study_from_files
 from monai_tumor.errors import InputError, StudyError
 from monai_tumor.files import write_json
+from monai_tumor.labels import scheme as label_scheme
 
 FORMAT = "monai-tumor datalist"
 FORMAT_VERSION = 1
+_log = logging.getLogger(__name__)
 OnBad = Literal["error", "skip"]
 Item = dict[str, Any]
 
@@ -77,13 +73,14 @@ class Datalist:
     def training_items(self, fold: int = 0) -> list[Item]:
         """Items to train on, paths absolute; with folds, all folds but `fold`."""
         self._known(fold)
-        return [self._item(s) for s in self.training if self.folds.get(s.subject, fold + 1) != fold]
+        rest = [s for s in self.training if self.folds.get(s.subject, fold + 1) != fold]
+        return [self._labelled(s) for s in rest]
 
     def validation_items(self, fold: int = 0) -> list[Item]:
         """Items to validate on, paths absolute; with folds, those of `fold`."""
         self._known(fold)
         held = [s for s in self.training if self.folds.get(s.subject) == fold]
-        return [self._item(s) for s in (held if self.folds else self.validation)]
+        return [self._labelled(s) for s in (held if self.folds else self.validation)]
 
     def test_items(self) -> list[Item]:
         """Items without a label, paths absolute."""
@@ -109,6 +106,17 @@ class Datalist:
             data["test"] = [self._item(s, base) for s in self.test]
         return data
 
+    def __str__(self) -> str:
+        """How many studies are where, in which schemes, and each case left out."""
+        folds = len(set(self.folds.values()))
+        parts = f"{len(self.training)} training" + (f" in {folds} folds" if folds else "")
+        parts += f", {len(self.validation)} validation, {len(self.test)} test studies"
+        lines = [f"{self.dataset_dir}: {parts}; {', '.join(self.schemes) or 'no labels'}"]
+        reasons = [p for p in self.problems if p.study in self.skipped and not p.is_note]
+        lines += [f"  left out: {problem}" for problem in reasons]
+        lines += [f"  repaired on loading: {s}: {', '.join(r)}" for s, r in self.repairs.items()]
+        return "\n".join(lines)
+
     def save(self, path: Path | str) -> Path:
         """Write the datalist as JSON, atomically; returns its path."""
         path = Path(path)
@@ -116,50 +124,52 @@ class Datalist:
         return path
 
     @classmethod
-    def load(cls, path: Path | str, dataset_dir: Path | str | None = None) -> "Datalist":
+    def load(
+        cls,
+        path: Path | str,
+        dataset_dir: Path | str | None = None,
+        scheme: str | None = None,
+    ) -> "Datalist":
         """Read a datalist, ours or any that MONAI reads.
 
         Args:
             path: the JSON.
             dataset_dir: where the data set lies now, if it was moved.
+            scheme: how to read every label, in place of what the items say.
 
         Raises:
             StudyError: not a datalist, of a newer format, its data set is not there, or a subject
-                is in training and in validation.
+                is on both sides of the split.
+            SchemeError: the scheme of a label is not known.
         """
-        path = Path(path)
-        stored, lists, data = read_listing(path)
+        listing = read_listing(Path(path))
+        data = listing.data
         if data.get("format") == FORMAT and data.get("format_version", 0) > FORMAT_VERSION:
             raise StudyError(
                 f"{path} is of format version {data['format_version']}; this release reads up to"
                 f" {FORMAT_VERSION}. Update monai-tumor."
             )
-        base = absolute(dataset_dir or stored)
+        base = absolute(dataset_dir or listing.dataset_dir)
         if not base.is_dir():
             raise StudyError(
                 f"The data set of {path} is not at {base}. Say where it lies: dataset_dir=..."
             )
-        items = [i for entries in lists.values() for i in entries if isinstance(i, dict)]
-        studies = {k: tuple(Study.from_item(i, base) for i in v) for k, v in lists.items()}
-        training = studies.get("training", ())
-        folds = {
-            s.subject: int(i["fold"])
-            for s, i in zip(training, lists.get("training", ()), strict=True)
-            if isinstance(i, dict) and "fold" in i
+        studies = {
+            key: tuple(_read_study(item, base, scheme) for item in items)
+            for key, items in listing.lists.items()
         }
+        items = [i for entries in listing.lists.values() for i in entries if isinstance(i, dict)]
         return cls(
             dataset_dir=base,
-            training=training,
+            training=studies.get("training", ()),
             validation=studies.get("validation", ()),
             test=studies.get("test", ()),
-            folds=folds,
+            folds=_read_folds(studies.get("training", ()), listing.lists.get("training", [])),
             seed=int(data.get("seed", 0)),
             problems=tuple(Problem.from_dict(p) for p in data.get("problems", ())),
             skipped=tuple(data.get("skipped", ())),
             repairs={
-                str(i.get("study")): tuple(i["repairs"].split(","))
-                for i in items
-                if i.get("repairs")
+                str(i["study"]): tuple(i["repairs"].split(",")) for i in items if i.get("repairs")
             },
         )
 
@@ -170,6 +180,14 @@ class Datalist:
         if self.repairs:  # for every item, so that a batch collates
             item["repairs"] = ",".join(self.repairs.get(study.study, ()))
         return item
+
+    def _labelled(self, study: Study) -> Item:
+        if study.label is None:
+            raise StudyError(
+                f"Study {study.study!r} is listed for training or validation but has no label. Add"
+                ' "label" to its item, or list it under "test".'
+            )
+        return self._item(study)
 
     def _known(self, fold: int) -> None:
         if self.folds and fold not in self.folds.values():
@@ -196,7 +214,8 @@ def make_datalist(
         validation: share of the subjects of each layout that is kept for validation.
         folds: make this many folds in place of one validation set.
         seed: of the split. The same subjects and seed give the same split on any machine.
-        on_bad: "error" raises at the first bad study, "skip" leaves such studies out.
+        on_bad: "error" raises and names the first bad study; "skip" leaves such studies out, logs
+            each as a warning and keeps the reasons in `problems`.
         repair: accept studies whose every problem has a certain repair, and record the repairs.
         check_voxels: read every voxel; otherwise only headers.
         on_checked: called after each study with it, its number from 1, and how many there are.
@@ -217,6 +236,8 @@ def make_datalist(
     bad = [p for p in problems if not (p.is_note or (repair and p.repair))]
     if bad and on_bad == "error":
         refuse(bad)
+    for problem in bad:
+        _log.warning("Left out: %s", problem)
     out = {p.study for p in bad}
     kept = [s for s in inventory.studies if s.study not in out]
     labelled = [s for s in kept if s.label is not None]
@@ -246,48 +267,6 @@ def make_datalist(
     )
 
 
-def hold_out(studies: Iterable[Study], share: float, seed: int) -> frozenset[str]:
-    """The subjects kept for validation: `share` of each layout's, at least one of two.
-
-    Raises:
-        InputError: `share` is not in [0, 1).
-    """
-    if not 0 <= share < 1:
-        raise InputError(f"validation is {share}; give a share from 0 up to, not including, 1.")
-    held: set[str] = set()
-    for subjects in _shuffled(studies, seed):
-        count = round(share * len(subjects))
-        if share > 0 and len(subjects) > 1:
-            count = min(max(count, 1), len(subjects) - 1)
-        held.update(subjects[:count])
-    return frozenset(held)
-
-
-def assign_folds(studies: Iterable[Study], folds: int, seed: int) -> dict[str, int]:
-    """Subject -> fold, 0 to `folds` - 1; sizes differ by at most one, overall and by layout.
-
-    Raises:
-        InputError: fewer than two folds, or fewer subjects than folds.
-    """
-    subjects = [subject for group in _shuffled(studies, seed) for subject in group]
-    if not 2 <= folds <= len(subjects):
-        raise InputError(f"Cannot make {folds} folds of {len(subjects)} subjects; give 2 or more.")
-    return {subject: number % folds for number, subject in enumerate(subjects)}
-
-
-def _shuffled(studies: Iterable[Study], seed: int) -> list[list[str]]:
-    """Subjects of each layout, shuffled; the layout of a subject with several is their names."""
-    layouts: dict[str, set[str]] = defaultdict(set)
-    for study in studies:
-        layouts[study.subject].add(study.layout)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for subject in sorted(layouts):
-        groups["+".join(sorted(layouts[subject]))].append(subject)
-    for layout, subjects in groups.items():
-        random.Random(f"{seed}:{layout}").shuffle(subjects)
-    return [groups[layout] for layout in sorted(groups)]
-
-
 def training_items(
     dataset_dir: Path | str,
     datalist: Path | str | None = None,
@@ -303,8 +282,8 @@ def training_items(
 
     Args:
         dataset_dir: a folder of studies.
-        datalist: a datalist JSON; then `validation`, `folds`, `seed`, `scheme` and `on_bad` are
-            its own. Without it the split is made here, from names and headers.
+        datalist: a datalist JSON; then `validation`, `folds`, `seed` and `on_bad` are its
+            own. Without it the split is made here, from names and headers.
         validation: share of subjects kept for validation.
         folds: make this many folds.
         fold: which fold is validation.
@@ -376,7 +355,7 @@ def inference_items(
         source = "test" if whole.test else "validation"
         studies = whole.test or whole.validation
     else:
-        found: Inventory = find_studies(input, scheme=scheme, modalities=modalities)
+        found = find_studies(input, scheme=scheme, modalities=modalities)
         studies = found.studies
         problems = [p for p in found.problems if p.kind not in ("scheme", "same-image")]
     for study in studies:
@@ -399,7 +378,7 @@ def _datalist(
     on_bad: OnBad,
 ) -> Datalist:
     if datalist:
-        return Datalist.load(datalist, dataset_dir or None)
+        return Datalist.load(datalist, dataset_dir or None, scheme)
     folder = absolute(dataset_dir)
     changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
     return _split(folder, changed, validation, folds, seed, scheme, on_bad)
@@ -424,6 +403,28 @@ def _split(
         on_bad=on_bad,
         check_voxels=False,
     )
+
+
+def _read_study(item: Item | str, base: Path, scheme: str | None) -> Study:
+    study = Study.from_item(item, base)
+    if scheme is not None:
+        return replace(study, scheme=label_scheme(scheme).name)
+    if study.label is not None and study.scheme is None:
+        refuse([unknown_scheme(study)])
+    return study
+
+
+def _read_folds(studies: Sequence[Study], items: Sequence[Item | str]) -> dict[str, int]:
+    folds: dict[str, int] = {}
+    for study, item in zip(studies, items, strict=True):
+        if isinstance(item, dict) and "fold" in item:
+            fold = int(item["fold"])
+            if folds.setdefault(study.subject, fold) != fold:
+                raise StudyError(
+                    f"Subject {study.subject!r} is in folds {folds[study.subject]} and {fold};"
+                    " results would be too good. Split by subject."
+                )
+    return folds
 
 
 def _software() -> dict[str, str]:

@@ -167,7 +167,7 @@ class MsdDataset:
     Attributes:
         folder: where it lies.
         modalities: channel order of its 4D images.
-        scheme: the scheme that its `labels` map spells out; None if it fits none.
+        scheme: what its `labels` map spells out, None if that fits no scheme; Task01's without one.
         training: image and label of each labelled study.
         test: images without a label.
     """
@@ -210,7 +210,7 @@ def read_msd(path: Path) -> MsdDataset | None:
     return MsdDataset(
         folder,
         tuple(modality(str(name)) for name in channels),
-        scheme_of_names(labels),
+        scheme_of_names(labels) if labels else LAYOUTS["msd"].scheme,
         tuple(pair for pair in training if nifti_stem(pair[0])),
         tuple(image for image in test if nifti_stem(image)),
     )

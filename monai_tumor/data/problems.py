@@ -8,7 +8,9 @@ from typing import Any, NoReturn
 from monai_tumor.errors import SchemeError, StudyError
 
 # Worth telling, but no reason to leave a study out.
-NOTES = frozenset({"no-tumour", "unused-file", "missing-test-files", "form-conflict-settled"})
+NOTES = frozenset(
+    {"no-tumour", "unused-file", "missing-test-files", "form-conflict-settled", "no-orientation"}
+)
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,14 @@
 Names and headers are read here; `checks` looks inside, `datalist` makes splits.
 """
 
-import gzip
-import json
-import os
-import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-
+from monai_tumor.data.duplicates import same_images, without_repeats
+from monai_tumor.data.headers import UNREADABLE, not_readable, read_header
 from monai_tumor.data.layouts import (
-    LAYOUTS,
     MsdDataset,
     case_name,
     file_name,
@@ -29,129 +21,20 @@ from monai_tumor.data.layouts import (
     walk,
 )
 from monai_tumor.data.problems import Problem, short
-from monai_tumor.errors import InputError, MonaiTumorError, SchemeError, StudyError
-from monai_tumor.labels import MODALITIES, Modality, modality
+from monai_tumor.data.study import (
+    CONTRASTS,
+    Study,
+    absolute,
+    parse_modalities,
+    read_listing,
+    scheme_of,
+    study_from_files,
+)
+from monai_tumor.errors import InputError, MonaiTumorError, StudyError
+from monai_tumor.labels import MODALITIES, Modality
 from monai_tumor.labels import scheme as label_scheme
 
-CONTRASTS = {
-    Modality.T1N: "T1",
-    Modality.T1C: "contrast-enhanced T1",
-    Modality.T2W: "T2",
-    Modality.T2F: "FLAIR",
-}
-# What nibabel raises on a file that is cut short, or is something else than it says.
-UNREADABLE = (
-    ImageFileError,
-    HeaderDataError,
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-)
-
-
-@dataclass(frozen=True)
-class Study:
-    """One scan session: four 3D images or one 4D image, and perhaps a label map.
-
-    Attributes:
-        subject: the person; no split parts the studies of one subject.
-        images: one path a modality, or the path of one 4D file.
-        modalities: channel order of `images`.
-        label: the label map, if there is one.
-        scheme: how the label map is to be read; None when it is not known.
-        layout: a key of `layouts.LAYOUTS`.
-        study: this session, unique in a datalist; the subject where a data set has one a person.
-    """
-
-    subject: str
-    images: tuple[Path, ...]
-    modalities: tuple[Modality, ...]
-    label: Path | None
-    scheme: str | None
-    layout: str
-    study: str = ""
-
-    def __post_init__(self) -> None:
-        """Name the study after its subject where no name is given."""
-        if not self.study:
-            object.__setattr__(self, "study", self.subject)
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The images, then the label if there is one."""
-        return self.images if self.label is None else (*self.images, self.label)
-
-    def as_item(self, base: Path | None = None) -> dict[str, Any]:
-        """The study as an item of a MONAI datalist.
-
-        Args:
-            base: paths are written relative to this folder; as they are without it.
-
-        Returns:
-            "subject", "study", "image" (a list of paths, or the one path of a 4D file),
-            "modalities", "layout", and, where known, "label" and "scheme".
-        """
-
-        def text(path: Path) -> str:
-            return str(path) if base is None else Path(os.path.relpath(path, base)).as_posix()
-
-        images = [text(p) for p in self.images]
-        item: dict[str, Any] = {
-            "subject": self.subject,
-            "study": self.study,
-            "image": images if len(images) > 1 else images[0],
-            "modalities": [str(m) for m in self.modalities],
-            "layout": self.layout,
-        }
-        if self.label is not None:
-            item["label"] = text(self.label)
-        if self.scheme is not None:
-            item["scheme"] = self.scheme
-        return item
-
-    @classmethod
-    def from_item(cls, item: Mapping[str, Any] | str, base: Path | None = None) -> "Study":
-        """The study of a MONAI datalist item, ours or another's.
-
-        What the item does not say, its file names must.
-
-        Raises:
-            StudyError: the item has no image, or its modalities are not known.
-            SchemeError: it names an unknown modality or scheme.
-        """
-        item = {"image": item} if isinstance(item, str) else item
-        found = item.get("image")
-        entries = [found] if isinstance(found, str) else found
-        if not entries or not all(isinstance(e, str) for e in entries):
-            raise StudyError(
-                f'Datalist item {dict(item)!r} needs "image": a path or a list of paths.'
-            )
-        images = tuple(_path(e, base) for e in entries)
-        stem = nifti_stem(images[0]) or images[0].name
-        named = file_name(images[0])
-        case = (named.case if named else "") or (images[0].parent.name if named else stem)
-        known = case_name(case)
-        order = item.get("modalities") or [getattr(file_name(i), "role", None) for i in images]
-        if len(images) == 1 and "modalities" not in item:
-            above = msd_above(images[0])
-            order = list(above.modalities) if above else [None]
-        if None in order:
-            raise StudyError(
-                f"{short(images[0])}: which channel is which modality is not known. Add"
-                ' "modalities": ["t1n", "t1c", "t2w", "t2f"] (in channel order) to its item.'
-            )
-        layout = item.get("layout") or (known.layout if known else "loose")
-        scheme = item.get("scheme") or LAYOUTS.get(layout, LAYOUTS["loose"]).scheme
-        return cls(
-            subject=str(item.get("subject") or (known.subject if known else case)),
-            images=images,
-            modalities=tuple(modality(m) for m in order),
-            label=_path(item["label"], base) if item.get("label") else None,
-            scheme=None if scheme is None else label_scheme(scheme).name,
-            layout=layout,
-            study=str(item.get("study") or item.get("subject") or case),
-        )
+__all__ = ["Inventory", "Study", "find_studies", "study_from_files"]
 
 
 @dataclass(frozen=True)
@@ -167,20 +50,6 @@ class Inventory:
     root: Path
     studies: tuple[Study, ...]
     problems: tuple[Problem, ...] = ()
-
-
-def parse_modalities(value: str | Sequence[str] | None) -> tuple[Modality, ...] | None:
-    """A channel order from `"t2f,t1n,t1c,t2w"` or a list of names; None stays None.
-
-    Raises:
-        SchemeError: a name is unknown, or one stands twice.
-    """
-    if value is None:
-        return None
-    order = tuple(modality(v) for v in (value.split(",") if isinstance(value, str) else value))
-    if len(set(order)) != len(order):
-        raise SchemeError(f"A modality stands twice in {', '.join(order)}; name each channel once.")
-    return order
 
 
 def find_studies(
@@ -229,65 +98,10 @@ def find_studies(
     studies = sorted(finder.studies, key=lambda s: (s.study, s.images))
     if scheme is not None:
         studies = [replace(s, scheme=scheme) for s in studies]
-    studies, repeated = _without_repeats(studies)
-    problems = [*finder.problems, *repeated, *same_images(studies), *_unknown_schemes(studies)]
+    studies, repeated = without_repeats(studies)
+    unstated = [unknown_scheme(s) for s in studies if s.label is not None and s.scheme is None]
+    problems = [*finder.problems, *repeated, *same_images(studies), *unstated]
     return Inventory(root, tuple(studies), tuple(problems))
-
-
-def study_from_files(
-    *,
-    t1n: Path | str | None = None,
-    t1c: Path | str | None = None,
-    t2w: Path | str | None = None,
-    t2f: Path | str | None = None,
-) -> Study:
-    """The study of four 3D files, whatever their names.
-
-    Raises:
-        StudyError: one is not given, or not there.
-    """
-    given = dict(zip(MODALITIES, (t1n, t1c, t2w, t2f), strict=True))
-    missing = [m for m, p in given.items() if not p]
-    if missing:
-        found = ", ".join(m for m in MODALITIES if m not in missing) or "none"
-        raise StudyError(
-            f"{_lacks(missing[0])} is given; given are {found}. Give all of t1n, t1c, t2w, t2f."
-        )
-    images = [absolute(str(p)) for p in given.values()]
-    for image in images:
-        if not image.is_file():
-            raise StudyError(f"There is no file {image}.")
-    named = file_name(images[0])
-    case = (named.case if named else nifti_stem(images[0])) or images[0].parent.name
-    known = case_name(case)
-    return Study(
-        subject=known.subject if known else case,
-        images=tuple(images),
-        modalities=MODALITIES,
-        label=None,
-        scheme=LAYOUTS[known.layout].scheme if known else None,
-        layout=known.layout if known else "loose",
-        study=case,
-    )
-
-
-def read_listing(path: Path) -> tuple[Path, dict[str, list[Any]], dict[str, Any]]:
-    """What a datalist JSON holds: its data set's folder, its lists of items, and all of it.
-
-    Raises:
-        StudyError: it is not JSON, or holds none of the lists.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as a datalist: {error}.") from None
-    data = data if isinstance(data, dict) else {}
-    lists = {
-        k: data[k] for k in ("training", "validation", "test") if isinstance(data.get(k), list)
-    }
-    if not any(lists.values()):
-        raise StudyError(f'{path} is not a datalist: it has no "training", "validation" or "test".')
-    return Path(data.get("dataset_dir") or path.parent), lists, data
 
 
 @dataclass
@@ -309,8 +123,7 @@ class _Finder:
         for path in files:
             if path in claimed or not nifti_stem(path):
                 continue
-            # Some copies of BraTS hold a folder X_flair.nii with the one file inside.
-            place = path.parent if nifti_stem(path.parent) else path
+            place = _place(path)
             named = file_name(place)
             if named is None:
                 self.loose(path, asked=False)
@@ -325,10 +138,10 @@ class _Finder:
         """A datalist or `dataset.json` given by its path; returns the folder it speaks of."""
         if self.msd(path):
             return path.parent
-        folder, lists, _ = read_listing(path)
-        for item in (item for items in lists.values() for item in items):
-            self.studies.append(Study.from_item(item, folder))
-        return folder
+        listing = read_listing(path)
+        items = (item for items in listing.lists.values() for item in items)
+        self.studies += [Study.from_item(item, listing.dataset_dir) for item in items]
+        return listing.dataset_dir
 
     def msd(self, path: Path) -> set[Path]:
         """The studies of a `dataset.json`; returns the files that it speaks of."""
@@ -361,10 +174,10 @@ class _Finder:
         """A file whose name says no modality: usable if 4D with a known channel order."""
         study = nifti_stem(path) or ""
         try:
-            shape = nib.load(path).shape
+            shape = read_header(path).shape
             data = msd_above(path)
         except UNREADABLE as error:
-            self.problems.append(Problem(study, path, "unreadable", not_nifti(path, error)))
+            self.problems.append(Problem(study, path, "unreadable", not_readable(path, error)))
             return
         except MonaiTumorError as error:
             self.problems.append(Problem(study, path, "dataset-json", str(error)))
@@ -394,7 +207,7 @@ class _Finder:
         """The files of one study, four 3D images and perhaps a label."""
         roles: dict[Modality | None, Path] = {}
         for path in paths:
-            named = file_name(path if file_name(path) else path.parent)
+            named = file_name(_place(path))
             role = named.role if named else None
             if role in roles:
                 message = (
@@ -420,7 +233,7 @@ class _Finder:
             images=tuple(roles[m] for m in MODALITIES),
             modalities=MODALITIES,
             label=roles.get(None),
-            scheme=LAYOUTS[layout].scheme,
+            scheme=scheme_of(layout),
             layout=layout,
             study=known.study if known else case,
         )
@@ -432,15 +245,16 @@ class _Finder:
         self.problems.append(Problem("", folder, "unreadable", message))
 
 
+def _place(path: Path) -> Path:
+    """The path whose name counts: some copies of BraTS hold a folder X_flair.nii with one file."""
+    return path.parent if nifti_stem(path.parent) else path
+
+
 def _msd_study(
     image: Path, label: Path | None, data: MsdDataset, order: tuple[Modality, ...] | None
 ) -> Study:
     name = nifti_stem(image) or image.name
     return Study(name, (image,), order or data.modalities, label, data.scheme, "msd")
-
-
-def _lacks(wanted: Modality) -> str:
-    return f"No {wanted} ({CONTRASTS[wanted]}) image"
 
 
 def _missing(
@@ -460,97 +274,10 @@ def _missing(
     return Problem(case, folder, "missing-modality", message)
 
 
-def _without_repeats(studies: Iterable[Study]) -> tuple[list[Study], list[Problem]]:
-    kept: dict[str, Study] = {}
-    problems = []
-    for study in studies:
-        first = kept.setdefault(study.study, study)
-        if first is not study:
-            message = (
-                f"Study {study.study!r} is there twice: {first.images[0].parent} and"
-                f" {study.images[0].parent}. Keep one."
-            )
-            problems.append(Problem(study.study, study.images[0], "repeated-study", message))
-    return list(kept.values()), problems
-
-
-def _unknown_schemes(studies: Iterable[Study]) -> list[Problem]:
-    return [
-        Problem(
-            s.study,
-            s.label,
-            "scheme",
-            f"The label scheme of study {s.study!r} ({s.layout}) cannot be known from its name."
-            " State it, such as scheme='brats2023' (--scheme brats2023).",
-        )
-        for s in studies
-        if s.label is not None and s.scheme is None
-    ]
-
-
-def same_images(studies: Iterable[Study]) -> list[Problem]:
-    """A problem for each study whose first image is, byte for byte, that of another subject.
-
-    The checksum that every .nii.gz carries of its content makes this cheap; equal checksums are
-    confirmed by comparing the content.
-    """
-    first: dict[tuple[int, int], Study] = {}
-    problems = []
-    for study in studies:
-        try:
-            twin = first.setdefault(_fingerprint(study.images[0]), study)
-            same = twin.subject != study.subject and _equal(twin.images[0], study.images[0])
-        except UNREADABLE:
-            continue  # `checks` reports unreadable files
-        if same:
-            message = (
-                f"Subjects {twin.subject!r} and {study.subject!r} have the same image:"
-                f" {short(twin.images[0])} and {short(study.images[0])}. Keep one."
-            )
-            problems.append(Problem(study.study, study.images[0], "same-image", message))
-    return problems
-
-
-def _fingerprint(path: Path) -> tuple[int, int]:
-    """CRC-32 and size of the content; a .gz ends in both (RFC 1952), so nothing is unpacked."""
-    with path.open("rb") as stream:
-        if path.name.lower().endswith(".gz"):
-            stream.seek(-8, os.SEEK_END)
-            return int.from_bytes(stream.read(4), "little"), int.from_bytes(stream.read(), "little")
-        crc = 0
-        while block := stream.read(1 << 22):
-            crc = zlib.crc32(block, crc)
-        return crc, stream.tell() & 0xFFFFFFFF
-
-
-def _equal(one: Path, other: Path) -> bool:
-    if one.samefile(other):
-        return True
-    openers = [gzip.open if p.name.lower().endswith(".gz") else open for p in (one, other)]
-    with openers[0](one, "rb") as first, openers[1](other, "rb") as second:
-        while True:
-            block = first.read(1 << 20)
-            if block != second.read(1 << 20):
-                return False
-            if not block:
-                return True
-
-
-def not_nifti(path: Path, error: BaseException) -> str:
-    """The message for a file that nibabel refuses."""
-    if path.is_file():
-        return f"{short(path)} is not a readable NIfTI file: {_reason(error)}. Fetch it again."
-    return f"{short(path)} is not there, or is a link to nothing. Fetch it again."
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
-
-
-def absolute(path: Path | str) -> Path:
-    """`path` from the root of the file system; links are kept as they are."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
-
-
-def _path(entry: str, base: Path | None) -> Path:
-    return Path(os.path.normpath((base or Path()) / entry))
+def unknown_scheme(study: Study) -> Problem:
+    """That the label of `study` cannot be read without being told how."""
+    message = (
+        f"The label scheme of study {study.study!r} (layout {study.layout!r}) cannot be known from"
+        " its name. State it, such as scheme='brats2023'."
+    )
+    return Problem(study.study, study.label, "scheme", message)
