@@ -12,6 +12,7 @@ from monai.utils import CommonKeys
 
 from monai_tumor.labels import REGIONS
 from monai_tumor.metrics.segmentation import CaseScores, score_case
+from monai_tumor.metrics.tables import ScoreTable
 
 # Tag -> attribute of a region's scores. The tags are what TensorBoard shows: Dice/WT.
 _SHOWN = {"Dice": "dice", "HD95": "hd95_mm", "lesion-wise Dice": "lesion_dice"}
@@ -103,4 +104,7 @@ class SaveScores:
             engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _write(self, engine: Engine) -> None:
-        raise NotImplementedError
+        table = ScoreTable(self.scheme)
+        for study, scores in engine.state.case_scores.items():
+            table.add(study, scores)
+        table.write(self.folder, more={"made_by": self.provenance})
