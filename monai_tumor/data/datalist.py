@@ -170,9 +170,9 @@ class Datalist:
             problems=tuple(Problem.from_dict(p) for p in data.get("problems", ())),
             skipped=tuple(data.get("skipped", ())),
             repairs={
-                str(i.get("study")): tuple(str(i["repairs"]).split(","))
-                for i in items
-                if i.get("repairs")
+                str(item.get("study")): tuple(str(item["repairs"]).split(","))
+                for item in items
+                if item.get("repairs")
             },
         )
 

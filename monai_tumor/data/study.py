@@ -110,20 +110,23 @@ class Study:
         item = {key: value for key, value in item.items() if value is not None}
         for key in ("subject", "study", "layout", "scheme", "label", "modalities"):
             value = item.get(key, "-")
-            if not _are_names(value if key == "modalities" else [value]):
+            listed = key == "modalities" and isinstance(value, list)
+            if not _are_names(value if listed else [value]):
                 raise StudyError(
                     f"Datalist item of {entries[0]} has {value!r} for {key!r}; give text."
                 )
         images = tuple(_path(e, base) for e in entries)
         case = _case(images[0])
         above = msd_above(images[0]) if len(images) == 1 and "scheme" not in item else None
-        order = item.get("modalities") or (above.modalities if above else _roles(images))
+        order = parse_modalities(item.get("modalities")) or (
+            above.modalities if above else _roles(images)
+        )
         layout = item.get("layout") or ("msd" if above else case.layout)
         scheme = item.get("scheme") or (above.scheme if above else scheme_of(layout))
         return cls(
             subject=str(item.get("subject") or case.subject),
             images=images,
-            modalities=tuple(modality(m) for m in order),
+            modalities=tuple(order),
             label=_path(item["label"], base) if item.get("label") else None,
             scheme=None if scheme is None else label_scheme(scheme).name,
             layout=layout,
