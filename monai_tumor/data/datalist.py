@@ -144,10 +144,11 @@ class Datalist:
         """
         listing = read_listing(Path(path))
         data = listing.data
-        if data.get("format") == FORMAT and data.get("format_version", 0) > FORMAT_VERSION:
+        found = data.get("format_version") if data.get("format") == FORMAT else FORMAT_VERSION
+        if found != FORMAT_VERSION:
             raise StudyError(
-                f"{path} is of format version {data['format_version']}; this release reads up to"
-                f" {FORMAT_VERSION}. Update monai-tumor."
+                f"{path} is of format version {found}; this release reads {FORMAT_VERSION}."
+                " Update monai-tumor, or make the datalist again."
             )
         base = absolute(dataset_dir or listing.dataset_dir)
         if not base.is_dir():
@@ -169,7 +170,9 @@ class Datalist:
             problems=tuple(Problem.from_dict(p) for p in data.get("problems", ())),
             skipped=tuple(data.get("skipped", ())),
             repairs={
-                str(i["study"]): tuple(i["repairs"].split(",")) for i in items if i.get("repairs")
+                str(item.get("study")): tuple(str(item["repairs"]).split(","))
+                for item in items
+                if item.get("repairs")
             },
         )
 
@@ -418,7 +421,9 @@ def _read_folds(studies: Sequence[Study], items: Sequence[Item | str]) -> dict[s
     folds: dict[str, int] = {}
     for study, item in zip(studies, items, strict=True):
         if isinstance(item, dict) and "fold" in item:
-            fold = int(item["fold"])
+            fold = item["fold"]
+            if not isinstance(fold, int) or fold < 0:
+                raise StudyError(f"Study {study.study!r} has fold {fold!r}; give 0 or more.")
             if folds.setdefault(study.subject, fold) != fold:
                 raise StudyError(
                     f"Subject {study.subject!r} is in folds {folds[study.subject]} and {fold};"

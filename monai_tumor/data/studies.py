@@ -183,12 +183,13 @@ class _Finder:
             self.problems.append(Problem(study, path, "dataset-json", str(error)))
             return
         if len(shape) != 4:
-            message = f"{short(path)} is {len(shape)}D and its name says no modality"
+            message = f"{short(path)} is {len(shape)}D"
             if asked:
-                hint = "give the folder of its study, or four files (t1n, t1c, t2w, t2f)."
-                self.problems.append(Problem(study, path, "dimension", f"{message}; {hint}"))
+                message += "; give the folder of its study, or four files (t1n, t1c, t2w, t2f)."
+                self.problems.append(Problem(study, path, "dimension", message))
             elif path.parent.name != "labelsTr":
-                self.problems.append(Problem(study, path, "unused-file", f"{message}; not used."))
+                message += " and its name says no modality; not used."
+                self.problems.append(Problem(study, path, "unused-file", message))
         elif data is not None:
             label = data.folder / "labelsTr" / path.name
             self.studies.append(

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,20 +103,30 @@ class Study:
             SchemeError: it names an unknown modality or scheme.
         """
         item = {"image": item} if isinstance(item, str) else item
-        found = item.get("image")
+        found = item.get("image") if isinstance(item, Mapping) else None
         entries = [found] if isinstance(found, str) else found
-        if not isinstance(entries, list) or not all(isinstance(e, str) and e for e in entries):
+        if not entries or not isinstance(entries, list) or not _are_names(entries):
             raise StudyError(f'Datalist item {item!r} needs "image": a path or a list of paths.')
+        item = {key: value for key, value in item.items() if value is not None}
+        for key in ("subject", "study", "layout", "scheme", "label", "modalities"):
+            value = item.get(key, "-")
+            listed = key == "modalities" and isinstance(value, list)
+            if not _are_names(value if listed else [value]):
+                raise StudyError(
+                    f"Datalist item of {entries[0]} has {value!r} for {key!r}; give text."
+                )
         images = tuple(_path(e, base) for e in entries)
         case = _case(images[0])
         above = msd_above(images[0]) if len(images) == 1 and "scheme" not in item else None
-        order = item.get("modalities") or (above.modalities if above else _roles(images))
+        order = parse_modalities(item.get("modalities")) or (
+            above.modalities if above else _roles(images)
+        )
         layout = item.get("layout") or ("msd" if above else case.layout)
         scheme = item.get("scheme") or (above.scheme if above else scheme_of(layout))
         return cls(
             subject=str(item.get("subject") or case.subject),
             images=images,
-            modalities=tuple(modality(m) for m in order),
+            modalities=tuple(order),
             label=_path(item["label"], base) if item.get("label") else None,
             scheme=None if scheme is None else label_scheme(scheme).name,
             layout=layout,
@@ -204,12 +214,19 @@ def read_listing(path: Path) -> Listing:
         raise StudyError(
             f'{path} is not a datalist: it has no "training", "validation" or "test" list.'
         )
-    return Listing(data, absolute(data.get("dataset_dir") or path.parent), lists)
+    folder = data.get("dataset_dir") or path.parent
+    if not isinstance(folder, str | Path):
+        raise StudyError(f'{path} has {folder!r} for "dataset_dir"; give the path of a folder.')
+    return Listing(data, absolute(folder), lists)
 
 
 def absolute(path: Path | str) -> Path:
     """`path` from the root of the file system; links are kept as they are."""
     return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+
+
+def _are_names(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) and value for value in values)
 
 
 def _path(entry: str, base: Path | None) -> Path:

@@ -196,7 +196,22 @@ def test_leaks_between_folds_are_refused(tree, tmp_path):
 def test_a_newer_format(tree, tmp_path):
     path = make_datalist(tree).save(tmp_path / "split.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    with pytest.raises(StudyError, match=r"format version 2; this release reads up to 1\. Update"):
+    with pytest.raises(StudyError, match=r"format version 2; this release reads 1\. Update"):
+        Datalist.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset_dir": 7}, 'has 7 for "dataset_dir"; give the path of a folder'),
+        ({"training": [{"image": ["t1.nii", "t2.nii"], "fold": "a"}]}, "has fold 'a'; give 0"),
+        ({"training": [], "validation": [], "test": []}, "is not a datalist: it has no"),
+    ],
+)
+def test_datalists_gone_wrong(tree, tmp_path, change, message):
+    path = make_datalist(tree).save(tmp_path / "split.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(StudyError, match=message):
         Datalist.load(path)
 
 

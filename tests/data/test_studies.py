@@ -267,8 +267,7 @@ def test_files_that_say_nothing(tmp_path):
         "mask/broken.nii.gz is not a readable NIfTI file: WHY.",
     ]
     assert messages(path) == [
-        "mask/atlas.nii.gz is 3D and its name says no modality; give the folder of its study, or"
-        " four files (t1n, t1c, t2w, t2f)."
+        "mask/atlas.nii.gz is 3D; give the folder of its study, or four files (t1n, t1c, t2w, t2f)."
     ]
 
 
@@ -339,6 +338,24 @@ def test_items_of_other_tools(tmp_path):
         Study.from_item({"image": "a/X.nii"})
     with pytest.raises(StudyError, match=r"Datalist item {'img': 1} needs \"image\": a path or"):
         Study.from_item({"img": 1})
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (5, 'Datalist item 5 needs "image": a path or a list of paths.'),
+        ({"image": []}, "Datalist item {'image': []} needs \"image\": a path or a list of paths."),
+        ({"image": "x.nii", "label": 3}, "Datalist item of x.nii has 3 for 'label'; give text."),
+        (
+            {"image": "x.nii", "modalities": [1]},
+            "Datalist item of x.nii has [1] for 'modalities'; give text.",
+        ),
+    ],
+)
+def test_items_that_are_none(item, message):
+    with pytest.raises(StudyError) as caught:
+        Study.from_item(item)
+    assert str(caught.value) == message
 
 
 def test_a_datalist_of_another_tool(tmp_path):
