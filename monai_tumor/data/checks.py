@@ -1,9 +1,4 @@
-"""Whether a study can be trained on: geometry from the headers, then the voxels.
-
-Two grids are the same when no corner of the volume lies further apart than `SAME_MM`; float32
-headers of one scan written by different tools stay well below it. Up to `ROUNDING_MM` a
-difference is still rounding, and can be repaired.
-"""
+"""Whether a study can be trained on: geometry from the headers, then the voxels."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +10,6 @@ from numpy.typing import NDArray
 from monai_tumor.data.headers import (
     UNREADABLE,
     Header,
-    distance_mm,
     looks_whole,
     not_readable,
     read_header,
@@ -23,17 +17,17 @@ from monai_tumor.data.headers import (
 )
 from monai_tumor.data.problems import Problem, short
 from monai_tumor.data.study import Study
+from monai_tumor.imaging.grids import (
+    REPAIR_AFFINE,
+    REPAIR_NAN,
+    ROUNDING_MM,
+    SAME_MM,
+    distance_mm,
+)
 from monai_tumor.labels import MODALITIES, SCHEMES
 from monai_tumor.labels import scheme as label_scheme
 
 _T = TypeVar("_T")
-
-SAME_MM = 0.01
-ROUNDING_MM = 0.1
-
-# Names of the repairs, recorded in datalists and carried out by whoever loads the study.
-REPAIR_AFFINE = "affine"  # the file takes the affine of the study's first image
-REPAIR_NAN = "nan"  # values that are not finite become 0
 
 
 def check_study(study: Study, *, voxels: bool = True) -> list[Problem]:

@@ -2,9 +2,7 @@
 
 import os
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -99,12 +97,6 @@ def gzip_trailer(path: Path) -> tuple[int, int]:
     with path.open("rb") as stream:
         stream.seek(-8, os.SEEK_END)
         return int.from_bytes(stream.read(4), "little"), int.from_bytes(stream.read(4), "little")
-
-
-def distance_mm(one: NDArray[Any], other: NDArray[Any], shape: Sequence[int]) -> float:
-    """How far apart two affines put the corners of a volume of `shape`, in mm, at most."""
-    corners = np.array([[*c, 1] for c in product(*((0, n - 1) for n in shape[:3]))]).T
-    return float(np.linalg.norm(((one - other) @ corners)[:3], axis=0).max())
 
 
 def not_readable(path: Path, error: BaseException) -> str:

@@ -56,7 +56,7 @@ class TrainingCurves:
         step = engine.state.iteration
         seconds = max(time.perf_counter() - self._started, 1e-9)
         scalars = {
-            "loss": float(output[CommonKeys.LOSS]),
+            "loss": float(output[CommonKeys.LOSS].detach()),
             "learning_rate": engine.optimizer.param_groups[0]["lr"],
             "throughput/samples_per_second": len(output[CommonKeys.IMAGE]) / seconds,
         }

@@ -90,5 +90,5 @@ class ShowProgress:
 def _loss(engine: Engine) -> str:
     output = engine.state.output
     if isinstance(output, dict) and CommonKeys.LOSS in output:
-        return f"loss {float(output[CommonKeys.LOSS]):.4f}"
+        return f"loss {float(output[CommonKeys.LOSS].detach()):.4f}"
     return ""

@@ -1,24 +1,31 @@
 """Read the files of a study."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from monai_tumor.errors import StudyError
+from monai_tumor.imaging.grids import REPAIR_AFFINE, REPAIR_NAN, SAME_MM, distance_mm
 
 
 class LoadStudyd(MapTransform):
     """Paths to images [C, X, Y, Z], float32: four 3D files, one 4D file, or one label map.
 
-    MONAI's `LoadImage` does the reading. A copy of it serves each call, because its
+    MONAI's `LoadImage` does the reading. A copy of it serves each file, because its
     `NibabelReader` remembers the files it is at: threads that share one (`CacheDataset` with
     `num_workers`) exchange their images.
 
+    All files of a study must lie on the grid of its first image. The repairs that the item names
+    (`item["repairs"]`, from the datalist) are carried out here and nowhere else.
+
     Args:
-        keys: paths, or lists of paths whose images become channels.
+        keys: paths, or lists of paths whose images become channels; the first key's first file
+            gives the grid.
         allow_missing_keys: an item may lack one, as an unlabelled study does its label.
 
     Raises:
@@ -32,16 +39,58 @@ class LoadStudyd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with images in place of paths."""
         item = dict(data)
+        study = str(item.get("study", "?"))
+        repairs = str(item.get("repairs") or "").split(",")
+        first: MetaTensor | None = None
         for key in self.key_iterator(item):
-            try:
-                item[key] = deepcopy(self._load)(item[key])
-            except Exception as error:
-                names = item[key] if isinstance(item[key], str) else ", ".join(map(str, item[key]))
-                raise StudyError(
-                    f"Study {item.get('study', '?')!r}: cannot read {names} "
-                    f"({_last_line(error)}). Look at it with monai-tumor inspect."
-                ) from error
+            paths = [item[key]] if isinstance(item[key], str) else item[key]
+            images = [self._read(path, study) for path in paths]
+            first = images[0] if first is None else first
+            for path, image in zip(paths, images, strict=True):
+                _require_same_grid(first, image, path, study, REPAIR_AFFINE in repairs)
+            item[key] = _stack(images, first)
+            if REPAIR_NAN in repairs:
+                item[key] = torch.nan_to_num(item[key], nan=0.0, posinf=0.0, neginf=0.0)
         return item
+
+    def _read(self, path: str, study: str) -> MetaTensor:
+        try:
+            return deepcopy(self._load)(path)
+        except Exception as error:
+            raise StudyError(
+                f"Study {study!r}: cannot read {path} ({_last_line(error)}). "
+                "Look at it with monai-tumor inspect."
+            ) from error
+
+
+def _require_same_grid(
+    first: MetaTensor, image: MetaTensor, path: str, study: str, repair: bool
+) -> None:
+    shape = tuple(first.shape[1:])
+    if tuple(image.shape[1:]) != shape:
+        raise StudyError(
+            f"Study {study!r}: {path} has {_by(image.shape[1:])} voxels, the study's first image "
+            f"{_by(shape)}. Bring all files of the study to one grid."
+        )
+    apart = distance_mm(first.affine.numpy(), image.affine.numpy(), shape)
+    if apart > SAME_MM and not repair:
+        raise StudyError(
+            f"Study {study!r}: {path} lies {apart:.2f} mm off the study's first image by its "
+            "affine. Bring all files of the study to one grid."
+        )
+
+
+def _stack(images: Sequence[MetaTensor], first: MetaTensor) -> MetaTensor:
+    """Channels one after another, on the grid of the study's first image."""
+    tensors = [image.as_tensor() for image in images]
+    joined = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+    meta = images[0].meta
+    meta["affine"] = first.affine.clone()
+    return MetaTensor(joined, meta=meta)
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(str(n) for n in shape)
 
 
 def _last_line(error: BaseException) -> str:

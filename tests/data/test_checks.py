@@ -8,9 +8,10 @@ import pytest
 from small_studies import LPS, RAS, SHAPE, brats, head, label_map, msd, write
 
 from monai_tumor.data.checks import check_study
-from monai_tumor.data.headers import distance_mm, looks_whole, read_header
+from monai_tumor.data.headers import looks_whole, read_header
 from monai_tumor.data.studies import find_studies
 from monai_tumor.data.study import Study
+from monai_tumor.imaging.grids import distance_mm
 
 CASE = "BraTS2021_00003"
 OBLIQUE = np.array(
