@@ -1,0 +1,311 @@
+"""The command line: a table of commands, each of which calls one function and prints its result.
+
+Exit codes: 0 done; 1 any other failure that has a message; 2 wrong usage; 3 done, but something
+was left out or has problems; 4 input that cannot be used; 5 a bundle or its weights; 6 training;
+7 an optional package is missing; 130 interrupted.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai_tumor import __version__
+from monai_tumor.errors import MonaiTumorError
+from monai_tumor.labels import SCHEMES
+
+LEFT_OUT = 3
+INTERRUPTED = 130
+_RESEARCH = "Research use only. Not a medical device; not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        help: one line.
+        add_arguments: adds its arguments to a parser.
+        run: from the parsed arguments to a result with `as_dict()` and `__str__`.
+        left_out: whether a result means exit code 3.
+    """
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], Any]
+    left_out: Callable[[Any], bool] = lambda result: False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    command = COMMANDS[options.command]
+    try:
+        result = command.run(options)
+        _show(result, options.json)
+    except MonaiTumorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has gone
+        sys.stderr.close()
+        return 0
+    return LEFT_OUT if command.left_out(result) else 0
+
+
+def _show(result: Any, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print(result)
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="monai-tumor", description=f"{_SUMMARY} {_RESEARCH}")
+    parser.add_argument("--version", action="version", version=f"monai-tumor {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.help, description=command.help)
+        command.add_arguments(one)
+        one.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+_SUMMARY = "Brain-tumour segmentation as MONAI bundles: inspect, split, evaluate, compare."
+
+
+# -- arguments
+
+
+def _path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "path", type=Path, metavar="PATH", help="study, folder, datalist or 4D file"
+    )
+
+
+def _scheme(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    parser.add_argument(
+        "--scheme",
+        choices=list(SCHEMES),
+        required=required,
+        help="label scheme" + ("" if required else " (default: the one the layout stands for)"),
+    )
+
+
+def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    _path(parser)
+    _scheme(parser)
+    parser.add_argument("--modalities", help="channel order of 4D files, such as t2f,t1n,t1c,t2w")
+    parser.add_argument("--voxels", action="store_true", help="read every voxel, not headers alone")
+
+
+def _split_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="PATH", help="folder of studies")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="datalist JSON to write")
+    _scheme(parser)
+    parser.add_argument("--validation", type=float, default=0.2, help="share of the subjects (0.2)")
+    parser.add_argument("--folds", type=int, help="k for k-fold cross-validation")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--on-bad",
+        choices=["error", "skip"],
+        default="error",
+        help="a study that cannot be used: stop with an error, or leave it out and say so",
+    )
+    parser.add_argument(
+        "--repair", action="store_true", help="accept certain repairs and record them"
+    )
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "prediction", type=Path, metavar="PRED", help="label map, or folder of them"
+    )
+    parser.add_argument("truth", type=Path, metavar="TRUTH", help="label map, or folder of them")
+    _scheme(parser, required=True)
+    parser.add_argument(
+        "--prediction-scheme", choices=list(SCHEMES), help="if the predictions' differs"
+    )
+    parser.add_argument("-o", "--output", type=Path, help="folder for scores.json, .csv and .md")
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="score what is there, list what is not"
+    )
+
+
+def _compare_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", type=Path, metavar="A", help="scores.json of the first model")
+    parser.add_argument("b", type=Path, metavar="B", help="scores.json of the second model")
+
+
+def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--count", type=int, default=10)
+    parser.add_argument("--layout", choices=["msd", "brats2021", "brats2023"], default="brats2023")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", choices=["brain", "brats", "small"], default="brain")
+    parser.add_argument("--spacing", type=float, default=1.0, help="voxel size in mm (1)")
+    parser.add_argument("--contrast", choices=["clinical", "random"], default="clinical")
+
+
+def _bundles_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", nargs="?", help="one bundle, by name or folder (default: all)")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (./demo)")
+
+
+# -- what they call
+
+
+def _inspect(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.inspect import inspect
+
+    with _Steps("reading studies") as steps:
+        return inspect(
+            options.path,
+            scheme=options.scheme,
+            modalities=options.modalities,
+            voxels=options.voxels,
+            on_checked=steps.advance,
+        )
+
+
+def _split(options: argparse.Namespace) -> Any:
+    from monai_tumor.data import make_datalist
+
+    with _Steps("checking studies") as steps:
+        datalist = make_datalist(
+            options.path,
+            scheme=options.scheme,
+            validation=options.validation,
+            folds=options.folds,
+            seed=options.seed,
+            on_bad=options.on_bad,
+            repair=options.repair,
+            on_checked=steps.advance,
+        )
+    datalist.save(options.output)
+    return datalist
+
+
+def _evaluate(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.evaluate import evaluate
+
+    with _Steps("scoring") as steps:
+        return evaluate(
+            options.prediction,
+            options.truth,
+            scheme=options.scheme,
+            prediction_scheme=options.prediction_scheme,
+            output=options.output,
+            allow_missing=options.allow_missing,
+            on_case=steps.advance,
+        )
+
+
+def _compare(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.evaluate import compare
+
+    return compare(options.a, options.b)
+
+
+def _phantoms(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.phantoms import phantoms
+
+    with _Steps("making phantoms") as steps:
+        return phantoms(
+            options.output,
+            count=options.count,
+            layout=options.layout,
+            seed=options.seed,
+            size=options.size,
+            spacing=options.spacing,
+            contrast=options.contrast,
+            on_written=steps.advance,
+        )
+
+
+def _bundles(options: argparse.Namespace) -> Any:
+    from monai_tumor.bundles import catalogue
+
+    return catalogue(options.bundle)
+
+
+def _demo(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.demo import demo
+
+    return demo(options.output, on_step=lambda line: print(line, file=sys.stderr, flush=True))
+
+
+class _Steps:
+    """A progress bar on a terminal, and nothing elsewhere; `advance(item, number, total)`."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Steps":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=None)
+        return self
+
+    def advance(self, item: Any, number: int, total: int) -> None:  # noqa: ARG002
+        """One item of `total` is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=number, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+COMMANDS = {
+    "inspect": Command(
+        "Show what was understood of a folder of studies, and what is wrong with it.",
+        _inspect_arguments,
+        _inspect,
+        left_out=lambda result: bool(result.errors),
+    ),
+    "split": Command(
+        "Check studies and split them by subject into a datalist.",
+        _split_arguments,
+        _split,
+        left_out=lambda result: bool(result.skipped),
+    ),
+    "evaluate": Command(
+        "Score label maps against the truth: Dice, HD95, lesion-wise Dice, volumes.",
+        _evaluate_arguments,
+        _evaluate,
+        left_out=lambda result: bool(result.missing),
+    ),
+    "compare": Command(
+        "Compare two models on the same cases (Wilcoxon signed-rank, Holm).",
+        _compare_arguments,
+        _compare,
+    ),
+    "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
+    "bundles": Command(
+        "List the bundles: what they are, where their configs lie.", _bundles_arguments, _bundles
+    ),
+    "demo": Command(
+        "Make phantoms, train on them, segment an unseen one, score it: three minutes.",
+        _demo_arguments,
+        _demo,
+    ),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
