@@ -30,13 +30,28 @@ class Command:
         help: one line.
         add_arguments: adds its arguments to a parser.
         run: from the parsed arguments to a result with `as_dict()` and `__str__`.
-        left_out: whether a result means exit code 3.
+        left_out: whether a result means exit code 3; None if it never does.
     """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Any]
-    left_out: Callable[[Any], bool] = lambda result: False
+    left_out: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder, printed as it is."""
+
+    folder: Path
+
+    def as_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return {"path": str(self.folder)}
+
+    def __str__(self) -> str:
+        """The folder."""
+        return str(self.folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has gone
         sys.stderr.close()
         return 0
-    return LEFT_OUT if command.left_out(result) else 0
+    return LEFT_OUT if command.left_out is not None and command.left_out(result) else 0
 
 
 def _show(result: Any, as_json: bool) -> None:
@@ -155,6 +170,7 @@ def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bundles_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", nargs="?", help="one bundle, by name or folder (default: all)")
+    parser.add_argument("--path", action="store_true", help="print where it lies, and no more")
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -234,7 +250,10 @@ def _phantoms(options: argparse.Namespace) -> Any:
 
 def _bundles(options: argparse.Namespace) -> Any:
     from monai_tumor.bundles import catalogue
+    from monai_tumor.paths import BUNDLES, bundle_dir
 
+    if options.path:
+        return Location(bundle_dir(options.bundle) if options.bundle else BUNDLES)
     return catalogue(options.bundle)
 
 

@@ -90,7 +90,7 @@ def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) ->
         DependencyError: the anatomy of the phantoms is not installed.
     """
     folder = Path(folder).resolve()
-    say = on_step or (lambda line: None)
+    say = on_step or _say_nothing
     training, unseen = folder / "data" / "training", folder / "data" / "unseen"
     say(f"Making {_TRAINING_STUDIES + 1} phantom studies in {folder / 'data'}")
     _phantoms(training, _TRAINING_STUDIES, seed=1)
@@ -112,6 +112,10 @@ def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) ->
     say(f"Scoring {label_map.name}")
     scores = evaluate(label_map, truth, scheme=_SCHEME, output=run / "predictions")
     return Demo(folder, label_map, picture, scores, (shlex.join(train), shlex.join(segment)))
+
+
+def _say_nothing(line: str) -> None:
+    """For a caller who does not listen."""
 
 
 def _phantoms(folder: Path, count: int, seed: int) -> None:

@@ -42,7 +42,7 @@ def phantoms(
     on_written: Callable[[Path, int, int], None] | None = None,
     **options: Any,
 ) -> PhantomSet:
-    """Write `count` phantom studies; `options` go to `monai_tumor.data.phantom.make_phantom`.
+    """Write `count` phantom studies.
 
     Args:
         folder: made if need be.
@@ -50,6 +50,7 @@ def phantoms(
         layout: msd, brats2021 or brats2023.
         seed: same seed, same studies.
         on_written: called with the path, its number and `count`, for a progress bar.
+        **options: for `monai_tumor.data.phantom.make_phantom`.
 
     Raises:
         InputError: options that make no phantom.
