@@ -1,0 +1,148 @@
+"""The command line as a user types it: output, exit codes, messages."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_tumor.cli import COMMANDS, main
+from monai_tumor.data.phantom import make_phantom, write_phantoms
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "studies"
+    make = partial(make_phantom, size="small")
+    write_phantoms(folder, count=5, layout="brats2023", seed=1, make=make)
+    return folder
+
+
+def test_inspect_prints_what_was_understood(studies, capsys):
+    assert main(["inspect", str(studies)]) == 0
+    out = capsys.readouterr().out
+    assert "studies     5, 5 with a label" in out
+    assert "5 x brats2023" in out
+
+
+def test_inspect_as_json(studies, capsys):
+    assert main(["inspect", str(studies), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["studies"]) == 5
+
+
+def test_inspect_of_a_bad_study_exits_with_3(studies, tmp_path, capsys):
+    case = next(studies.iterdir())
+    copy = tmp_path / case.name
+    copy.mkdir()
+    for file in case.glob("*.nii.gz"):
+        if "-t2f" not in file.name:
+            (copy / file.name).write_bytes(file.read_bytes())
+    assert main(["inspect", str(tmp_path)]) == 3
+    assert "t2f" in capsys.readouterr().out
+
+
+def test_split_writes_a_datalist(studies, tmp_path, capsys):
+    path = tmp_path / "datalist.json"
+    assert main(["split", str(studies), "-o", str(path), "--validation", "0.4"]) == 0
+    content = json.loads(path.read_text())
+    assert len(content["training"]) == 3
+    assert len(content["validation"]) == 2
+    assert "brats2023" in capsys.readouterr().out
+
+
+def test_evaluate_and_compare(studies, tmp_path, capsys):
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    for case in studies.iterdir():
+        if case.is_dir():
+            truth = nib.load(case / f"{case.name}-seg.nii.gz")
+            eroded = np.asarray(truth.dataobj).copy()
+            eroded[::2] = 0
+            image = nib.Nifti1Image(eroded.astype(np.uint8), truth.affine)
+            nib.save(image, predictions / f"{case.name}.nii.gz")
+    command = ["evaluate", str(predictions), str(studies), "--scheme", "brats2023"]
+    assert main([*command, "-o", str(tmp_path / "a")]) == 0
+    assert "WT" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {
+        "scores.csv",
+        "scores.json",
+        "scores.md",
+    }
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 0
+    assert "Dice" in capsys.readouterr().out
+
+
+def test_phantoms(tmp_path, capsys):
+    target = tmp_path / "made"
+    assert main(["phantoms", "-o", str(target), "--count", "2", "--size", "small"]) == 0
+    assert capsys.readouterr().out.strip() == f"2 phantom studies in {target}, layout brats2023"
+    assert len(list(target.glob("*/*.nii.gz"))) == 10
+
+
+def test_bundles_are_listed_and_found(capsys):
+    assert main(["bundles"]) == 0
+    out = capsys.readouterr().out
+    for name in ("brats_segresnet", "brats_unetr", "brats_swin_unetr", "brats_ensemble"):
+        assert name in out
+    assert main(["bundles", "brats_unetr", "--path"]) == 0
+    assert (Path(capsys.readouterr().out.strip()) / "configs" / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["inspect", "nowhere"], 4, "nowhere"),
+        (["bundles", "brats_vnet"], 5, "No bundle 'brats_vnet'; shipped are brats_ensemble"),
+        (["compare", "a", "b"], 4, "a"),
+        (["evaluate", "a", "b", "--scheme", "msd"], 4, "a"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_exit_code(
+    arguments, code, message, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert COMMANDS[command].help.split()[0] in capsys.readouterr().out
+
+
+def test_wrong_usage_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "a", "b"])
+    assert stop.value.code == 2
+    assert "--scheme" in capsys.readouterr().err
+
+
+def test_interrupted(monkeypatch, capsys, tmp_path):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monai_tumor.services.inspect.inspect", interrupt)
+    assert main(["inspect", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys, monai_tumor.cli as c\n"
+        "try: c.main(['--version'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'monai', 'numpy', 'nibabel') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert out.stdout.splitlines()[-1] == "[]", out

@@ -1,0 +1,84 @@
+"""Every command of the README runs, as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from monai_tumor.data.phantom import make_phantom, write_phantoms
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+
+# What these commands do is done by others: `make` by CI itself, the installation by the wheel's
+# test, and TensorBoard serves until it is stopped.
+ELSEWHERE = ("make ", "pip install", "tensorboard ")
+# Makes a training or a network small enough for a test.
+SMALL = (
+    " --window [32,32,32] --patch_size [32,32,32] --max_epochs 1 --num_samples 1"
+    " --_meta_::network_def::init_filters 8"
+)
+
+
+def _commands() -> list[str]:
+    lines = "".join(BLOCKS).replace("\\\n", " ").splitlines()
+    return [re.sub(r"\s+#.*", "", line) for line in lines if line.strip()]
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make ([\w-]+)", "".join(BLOCKS)):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_commands_of_the_readme_run(tmp_path):
+    make = partial(make_phantom, size="small")
+    studies = tmp_path / "studies"
+    write_phantoms(studies, count=6, layout="brats2023", seed=1, make=make)
+    case = sorted(studies.glob("BraTS*"))[0]
+    (tmp_path / "case").mkdir()
+    for role in ("t1n", "t1c", "t2w", "t2f"):
+        file = case / f"{case.name}-{role}.nii.gz"
+        (tmp_path / "case" / f"{role}.nii.gz").write_bytes(file.read_bytes())
+
+    lines = []
+    for command in _commands():
+        if command.startswith(ELSEWHERE):
+            continue
+        small = SMALL if "monai.bundle" in command else ""
+        lines.append(command + small)
+    assert len(lines) >= 10
+    script = "set -euo pipefail\n" + "\n".join(lines)
+    bin_folder = str(Path(sys.executable).parent)
+    environment = {
+        **os.environ,
+        "PATH": bin_folder + os.pathsep + os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    run = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    runs = tmp_path / "runs"
+    assert len(list((runs / "brats_segresnet" / "predictions").glob("*_seg.nii.gz"))) >= 6
+    for name in ("brats_segresnet", "ema", "two_processes"):
+        assert (runs / name / "checkpoints" / "model_best.pt").is_file(), name
+    assert (tmp_path / "scores" / "scores.json").is_file()
