@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class LoadStudyd(MapTransform):
         repairs = str(item.get("repairs") or "").split(",")
         first: MetaTensor | None = None
         for key in self.key_iterator(item):
-            paths = [item[key]] if isinstance(item[key], str) else item[key]
+            paths = [item[key]] if isinstance(item[key], str | Path) else item[key]
             images = [self._read(path, study) for path in paths]
             first = images[0] if first is None else first
             for path, image in zip(paths, images, strict=True):
@@ -53,7 +54,7 @@ class LoadStudyd(MapTransform):
                 item[key] = torch.nan_to_num(item[key], nan=0.0, posinf=0.0, neginf=0.0)
         return item
 
-    def _read(self, path: str, study: str) -> MetaTensor:
+    def _read(self, path: str | Path, study: str) -> MetaTensor:
         try:
             return deepcopy(self._load)(path)
         except Exception as error:
@@ -64,7 +65,7 @@ class LoadStudyd(MapTransform):
 
 
 def _require_same_grid(
-    first: MetaTensor, image: MetaTensor, path: str, study: str, repair: bool
+    first: MetaTensor, image: MetaTensor, path: str | Path, study: str, repair: bool
 ) -> None:
     shape = tuple(first.shape[1:])
     if tuple(image.shape[1:]) != shape:
