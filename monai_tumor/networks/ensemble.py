@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class MeanEnsemble(nn.Module):
         if not members:
             raise BundleError("An ensemble needs at least one member; name its bundles.")
         shares = [1.0] * len(members) if weights is None else [float(w) for w in weights]
-        if len(shares) != len(members) or min(shares) <= 0:
+        if len(shares) != len(members) or not all(0 < s < inf for s in shares):
             raise BundleError(
                 f"An ensemble of {len(members)} members got weights {shares}; "
                 "give one positive number a member."
@@ -114,7 +115,7 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
     becomes `window`.
 
     Raises:
-        BundleError: no such bundle, or its metadata defines no network.
+        BundleError: no such bundle, or its metadata defines no network that stands by itself.
     """
     path = bundle_dir(bundle) / "configs" / "metadata.json"
     definition = json.loads(path.read_text(encoding="utf-8")).get("network_def")
@@ -125,4 +126,10 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
         for key, value in definition.items()
         if key != "_target_"
     }
+    open_ends = [v for v in arguments.values() if isinstance(v, str) and v[:1] in ("@", "$", "%")]
+    if open_ends:
+        raise BundleError(
+            f"The network_def of {path} refers to {open_ends[0]}; a member's may refer to @window "
+            "alone, so this bundle cannot be a member."
+        )
     return instantiate(definition["_target_"], "default", **arguments)

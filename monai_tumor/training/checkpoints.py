@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,18 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     over, with a warning, for the one before it.
     """
     for path in sorted(Path(folder).glob("epoch_*.pt"), reverse=True):
-        record = path.with_suffix(".json")
-        if record.is_file() and json.loads(record.read_text())["sha256"] == sha256(path):
+        if _recorded_hash(path) == sha256(path):
             return path
         _LOG.warning("checkpoint %s is not whole; the one before it is used", path.name)
     return None
+
+
+def _recorded_hash(path: Path) -> str | None:
+    try:
+        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return str(content["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Checkpoints:
@@ -47,7 +54,8 @@ class Checkpoints:
         objects: name -> network, optimiser, schedule, scaler: anything with `state_dict`.
         network: whose weights to keep as the best (the averaged one where there is one).
         evaluator: its key metric, the higher the better, chooses the best; None keeps the last.
-        resume: continue from the newest whole checkpoint where there is one.
+        resume: continue from the newest whole checkpoint where there is one; False starts anew and
+            removes the checkpoints of the run before, so that they never pass for newer ones.
         keep: how many to keep.
         interval: epochs between checkpoints; the last epoch is always saved.
         record: what else the JSON says (label scheme, options, versions).
@@ -89,11 +97,22 @@ class Checkpoints:
     def _start(self, engine: Engine) -> None:
         if getattr(engine, "scaler", None) is not None:
             self.objects["scaler"] = engine.scaler
+        if self.active:
+            self._tidy()
         path = newest_checkpoint(self.folder) if self.resume else None
         if path is not None:
             self.restore(engine, path)
         elif self.active:
             self.save(engine)
+
+    def _tidy(self) -> None:
+        """Remove what a killed run left half written; starting anew, all its checkpoints."""
+        left = list(self.folder.glob(".tmp-*"))
+        if not self.resume:
+            left += self.folder.glob("epoch_*.pt")
+            left += self.folder.glob("epoch_*.json")
+        for path in left:
+            path.unlink(missing_ok=True)
 
     def restore(self, engine: Engine, path: Path) -> None:
         """Put back every object, the epoch and the best metric as they were in `path`."""
@@ -101,8 +120,9 @@ class Checkpoints:
         try:
             self._load_objects(state["objects"])
         except (KeyError, RuntimeError, ValueError) as error:
+            reason = str(error.args[0] if error.args else error).splitlines()[0].rstrip(":. ")
             raise TrainingError(
-                f"{path} is of another network or optimiser ({str(error).splitlines()[0]}). "
+                f"{path} is of another network or optimiser ({reason}). "
                 "Choose another --output_dir, or start anew with --resume False."
             ) from error
         engine.state.epoch = state["epoch"]
@@ -110,20 +130,27 @@ class Checkpoints:
         self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
         _LOG.info("resumed after epoch %d from %s", state["epoch"], path)
 
-    def restore_weights(self, engine: Engine) -> None:
-        """Put back the objects of the newest checkpoint; the engine goes on counting."""
+    def restore_weights(self, engine: Engine, but: Collection[str] = ()) -> None:
+        """Put back the objects of the newest checkpoint, all `but` those named.
+
+        The engine goes on counting.
+
+        Raises:
+            TrainingError: there is no checkpoint.
+        """
         path = newest_checkpoint(self.folder)
         if path is None:
             raise TrainingError(f"No checkpoint in {self.folder} to go back to.")
-        self._load_objects(torch.load(path, map_location="cpu", weights_only=True)["objects"])
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self._load_objects(state["objects"], but)
         _LOG.warning("epoch %d: went back to %s", engine.state.epoch, path.name)
 
-    def _load_objects(self, states: Mapping[str, Any]) -> None:
+    def _load_objects(self, states: Mapping[str, Any], but: Collection[str] = ()) -> None:
         missing = set(self.objects) - set(states)
         if missing:
             raise KeyError(f"it holds no {', '.join(sorted(missing))}")
-        for name, item in self.objects.items():
-            item.load_state_dict(states[name])
+        for name in self.objects.keys() - set(but):
+            self.objects[name].load_state_dict(states[name])
 
     def _epoch_completed(self, engine: Engine) -> None:
         self._keep_best(engine)
@@ -140,7 +167,7 @@ class Checkpoints:
             if self.evaluator.state.epoch != epoch or name is None:
                 return  # not validated in this epoch
             metric = float(self.evaluator.state.metrics[name])
-        if metric <= self.best_metric:
+        if not metric > self.best_metric:  # nor is NaN ever the best
             return
         self.best_metric, self.best_epoch = metric, epoch
         if self.active:

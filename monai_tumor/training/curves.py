@@ -19,7 +19,8 @@ def summary_writer(folder: str | Path, active: bool = True) -> SummaryWriter | N
 class TrainingCurves:
     """Writes loss, learning rate, gradient norm and throughput at each iteration.
 
-    At the end of the run an `hparams` entry holds what was chosen beside what came of it.
+    Throughput counts the time that a batch is waited for. At the end of the run an `hparams` entry
+    holds what was chosen beside what came of it.
 
     Args:
         writer: where to; None writes nothing.
@@ -42,7 +43,7 @@ class TrainingCurves:
         """Write after each iteration and at the end."""
         if self.writer is None:
             return
-        engine.add_event_handler(Events.ITERATION_STARTED, self._start_clock)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._start_clock)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._flush)
         engine.add_event_handler(Events.COMPLETED, self._hparams)

@@ -11,15 +11,20 @@ from monai.utils import CommonKeys
 
 from monai_tumor.errors import TrainingError
 from monai_tumor.training.checkpoints import Checkpoints
+from monai_tumor.training.gradients import steps_now
 
 _LOG = logging.getLogger(__name__)
+_RATES = ("lr", "initial_lr")
 
 
 class NonFiniteGuard:
     """Goes back to the last checkpoint and lowers the learning rate when the loss is NaN or inf.
 
-    The step of such a batch leaves no trace: parameters, optimiser state and schedule come from the
-    checkpoint. A training that has to be rescued more than `patience` times is stopped.
+    So it does where the loss is finite and its gradient, as `ClipGradients` measures it, is not;
+    under CUDA mixed precision that is the scaler's business. The step of such a batch leaves no
+    trace: weights and optimiser state come from the checkpoint, and gradients that were still
+    accumulating are dropped. The schedule goes on where it is, from the lower rate. A training
+    that has to be rescued more than `patience` times is stopped.
 
     Args:
         checkpoints: where to go back to.
@@ -60,27 +65,32 @@ class NonFiniteGuard:
             self._spoiled = bool(flag.item())
 
     def _mend(self, engine: Engine) -> None:
-        if not self._spoiled:
+        if not self._spoiled and not _gradient_spoiled(engine):
             return
         self._spoiled = False
-        rescues = self.rescues + 1
-        if rescues > self.patience:
+        self.rescues += 1
+        if self.rescues > self.patience:
             raise TrainingError(
-                f"The loss was not a number {rescues} times (last in epoch "
+                f"The loss was not a number {self.rescues} times (last in epoch "
                 f"{engine.state.epoch}), though the learning rate was lowered each time. "
                 "Look for NaN in the data (monai-tumor inspect), or lower --learning_rate."
             )
-        self.checkpoints.restore_weights(engine)
+        groups = engine.optimizer.param_groups
+        lowered = [{k: g[k] * self.factor for k in _RATES if k in g} for g in groups]
+        self.checkpoints.restore_weights(engine, but=("guard", "lr_schedule"))
+        engine.optimizer.zero_grad()
+        for group, rates in zip(engine.optimizer.param_groups, lowered, strict=True):
+            group.update(rates)
         schedule = self.checkpoints.objects.get("lr_schedule")
-        # The checkpoint may already be of a lowered rate; only what is still missing is applied.
-        share = self.factor ** (rescues - self.rescues)
-        self.rescues = rescues
-        for index, group in enumerate(engine.optimizer.param_groups):
-            group["lr"] *= share
-            group["initial_lr"] = group.get("initial_lr", group["lr"]) * share
-            if schedule is not None:
-                schedule.base_lrs[index] *= share
+        if schedule is not None:
+            schedule.base_lrs = [rate * self.factor for rate in schedule.base_lrs]
         _LOG.warning(
             "the loss was not a number; the learning rate is now %g",
             engine.optimizer.param_groups[0]["lr"],
         )
+
+
+def _gradient_spoiled(engine: Engine) -> bool:
+    if engine.scaler is not None or not steps_now(engine):
+        return False
+    return not math.isfinite(getattr(engine.state, "gradient_norm", 0.0))

@@ -1,9 +1,14 @@
 """One line for a mistake that a user can mend."""
 
+import re
 import sys
 from types import TracebackType
 
+from monai_tumor import errors
 from monai_tumor.errors import MonaiTumorError
+
+# How a traceback ends; all that is left of an exception that a worker of a DataLoader raised.
+_IN_TRACEBACK = re.compile(r"^monai_tumor\.errors\.(\w+): (.+)$", re.MULTILINE)
 
 
 def find_cause(error: BaseException | None) -> MonaiTumorError | None:
@@ -12,6 +17,9 @@ def find_cause(error: BaseException | None) -> MonaiTumorError | None:
     while error is not None and id(error) not in seen:
         if isinstance(error, MonaiTumorError):
             return error
+        if match := _IN_TRACEBACK.search(str(error)):
+            kind: type[MonaiTumorError] = getattr(errors, match[1], MonaiTumorError)
+            return kind(match[2])
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None

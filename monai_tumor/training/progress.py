@@ -3,8 +3,10 @@
 import logging
 import sys
 import time
+from typing import Any
 
 from ignite.engine import Engine, Events
+from monai.engines import Evaluator
 from monai.utils import CommonKeys
 from rich.progress import (
     BarColumn,
@@ -21,7 +23,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class ShowProgress:
-    """A bar on a terminal; elsewhere one line an epoch through `logging`.
+    """A bar on a terminal, and one line an epoch through `logging`.
+
+    A trainer's line says "training, epoch 3/300: loss 0.4321 (12.3 s)", an evaluator's
+    "validation: 4 studies, Dice/mean 0.8123 (2.9 s)".
 
     Args:
         title: what is going on: "training", "validation".
@@ -33,6 +38,7 @@ class ShowProgress:
         self.active = active
         self._bar: Bar | None = None
         self._epoch_started = 0.0
+        self._studies = 0
 
     def attach(self, engine: Engine) -> None:
         """Follow the engine."""
@@ -45,6 +51,7 @@ class ShowProgress:
 
     def _start(self, engine: Engine) -> None:
         self._epoch_started = time.perf_counter()
+        self._studies = 0
         if sys.stderr.isatty():
             from rich.console import Console
 
@@ -62,6 +69,8 @@ class ShowProgress:
             self._bar.add_task(self._name(engine), total=engine.state.epoch_length, note="")
 
     def _advance(self, engine: Engine) -> None:
+        if isinstance(engine, Evaluator):
+            self._studies += _length(engine.state.batch)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], advance=1, note=_loss(engine))
 
@@ -73,7 +82,9 @@ class ShowProgress:
             for name, value in engine.state.metrics.items()
             if name.startswith("Dice")
         )
-        facts = [part for part in (_loss(engine), metrics) if part]
+        studies = "1 study" if self._studies == 1 else f"{self._studies} studies"
+        first = studies if isinstance(engine, Evaluator) else _loss(engine)
+        facts = [part for part in (first, metrics) if part]
         _LOG.info("%s: %s (%.1f s)", self._name(engine), ", ".join(facts), seconds)
 
     def _stop(self, engine: Engine, error: BaseException | None = None) -> None:  # noqa: ARG002
@@ -84,7 +95,14 @@ class ShowProgress:
             raise error
 
     def _name(self, engine: Engine) -> str:
+        if isinstance(engine, Evaluator):
+            return self.title
         return f"{self.title}, epoch {engine.state.epoch}/{engine.state.max_epochs}"
+
+
+def _length(batch: Any) -> int:
+    """Items of a batch: a list once MONAI has parted it, a dictionary of tensors before."""
+    return len(next(iter(batch.values())) if isinstance(batch, dict) else batch)
 
 
 def _loss(engine: Engine) -> str:

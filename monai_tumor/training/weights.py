@@ -28,13 +28,19 @@ def find_weights(
     the folders beside `output_dir`, else shipped.
 
     Raises:
-        BundleError: there are none, or a member has none; it is never filled with anything else.
+        BundleError: there are none, or a member has none, which is never filled with anything
+            else; or a bundle is a member twice, so that which fold is which is not known.
     """
     trained = Path(output_dir) / "checkpoints" / TRAINED
     shipped = Path(bundle_root) / "models" / SHIPPED
     for path in (trained, shipped):
         if path.is_file():
             return str(path)
+    if members and len(set(members)) < len(members):
+        raise BundleError(
+            f"The ensemble names a bundle twice ({', '.join(members)}); which weights are which "
+            "fold's cannot be known. Name one file a member with --weights."
+        )
     if members:
         beside = Path(output_dir).parent
         return [str(find_weights(bundle_dir(m), beside / Path(m).name)) for m in members]
@@ -118,6 +124,7 @@ class LoadWeights:
     Args:
         network: to fill.
         path: weights, one file a member for an ensemble; None does nothing.
+        averaged: gets the same weights: the moving average of `network`, where there is one.
     """
 
     def __init__(
@@ -148,7 +155,10 @@ def _require_recorded_hash(path: Path) -> None:
     beside = path.with_suffix(".json")
     if not beside.is_file():
         return
-    record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    try:
+        record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
     if "sha256" in record and record["sha256"] != sha256(path):
         raise BundleError(
             f"{path} is not the file that {beside.name} records (SHA-256 differs): "

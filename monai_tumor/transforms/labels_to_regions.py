@@ -41,16 +41,18 @@ class LabelsToRegionsd(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             name = self.scheme or item.get("scheme")
+            study = item.get("study", "?")
             if not name:
                 raise SchemeError(
-                    f"Study {item.get('subject', '?')!r} names no label scheme; "
+                    f"Study {study!r} names no label scheme; "
                     "state one, for example --scheme brats2021."
                 )
             labels = convert_to_tensor(item[key], track_meta=True)[0]
-            unknown = scheme(name).unknown_values(torch.unique(labels).int().tolist())
+            unknown = scheme(name).unknown_values(torch.unique(labels).tolist())
             if unknown:
+                found = ", ".join(f"{value:g}" for value in unknown)
                 raise SchemeError(
-                    f"Study {item.get('subject', '?')!r}: label values {unknown} are not in scheme "
+                    f"Study {study!r}: label values {found} are not in scheme "
                     f"{name!r} ({scheme(name).description}). State the right one with --scheme."
                 )
             masks = to_regions(labels.as_tensor(), name, self.regions).float()

@@ -1,13 +1,13 @@
 """Read the files of a study."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.data import MetaTensor, NibabelReader
+from monai.transforms import EnsureChannelFirst, MapTransform
 
 from monai_tumor.errors import StudyError
 from monai_tumor.imaging.grids import REPAIR_AFFINE, REPAIR_NAN, SAME_MM, distance_mm
@@ -16,9 +16,10 @@ from monai_tumor.imaging.grids import REPAIR_AFFINE, REPAIR_NAN, SAME_MM, distan
 class LoadStudyd(MapTransform):
     """Paths to images [C, X, Y, Z], float32: four 3D files, one 4D file, or one label map.
 
-    MONAI's `LoadImage` does the reading. A copy of it serves each file, because its
-    `NibabelReader` remembers the files it is at: threads that share one (`CacheDataset` with
-    `num_workers`) exchange their images.
+    MONAI's `NibabelReader` does the reading. `LoadImage` is not used: when a NIfTI file is damaged
+    it tries every other reader it knows, and ITK's took the whole process down. Each file gets its
+    own reader, because one remembers the files it is at: threads that share it (`CacheDataset`
+    with `num_workers`) would exchange their images.
 
     All files of a study must lie on the grid of its first image. The repairs that the item names
     (`item["repairs"]`, from the datalist) are carried out here and nowhere else.
@@ -32,10 +33,6 @@ class LoadStudyd(MapTransform):
         StudyError: a file cannot be read, or the files of one study differ in grid.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self._load = LoadImage(reader="NibabelReader", image_only=True, ensure_channel_first=True)
-
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The item with images in place of paths."""
         item = dict(data)
@@ -43,7 +40,7 @@ class LoadStudyd(MapTransform):
         repairs = str(item.get("repairs") or "").split(",")
         first: MetaTensor | None = None
         for key in self.key_iterator(item):
-            paths = [item[key]] if isinstance(item[key], str) else item[key]
+            paths = [item[key]] if isinstance(item[key], str | Path) else item[key]
             images = [self._read(path, study) for path in paths]
             first = images[0] if first is None else first
             for path, image in zip(paths, images, strict=True):
@@ -53,18 +50,22 @@ class LoadStudyd(MapTransform):
                 item[key] = torch.nan_to_num(item[key], nan=0.0, posinf=0.0, neginf=0.0)
         return item
 
-    def _read(self, path: str, study: str) -> MetaTensor:
+    def _read(self, path: str | Path, study: str) -> MetaTensor:
+        reader = NibabelReader()
         try:
-            return deepcopy(self._load)(path)
+            data, meta = reader.get_data(reader.read(path))
         except Exception as error:
             raise StudyError(
                 f"Study {study!r}: cannot read {path} ({_last_line(error)}). "
                 "Look at it with monai-tumor inspect."
             ) from error
+        meta["filename_or_obj"] = str(path)
+        image = MetaTensor.ensure_torch_and_prune_meta(data.astype(np.float32), meta)
+        return EnsureChannelFirst()(image)
 
 
 def _require_same_grid(
-    first: MetaTensor, image: MetaTensor, path: str, study: str, repair: bool
+    first: MetaTensor, image: MetaTensor, path: str | Path, study: str, repair: bool
 ) -> None:
     shape = tuple(first.shape[1:])
     if tuple(image.shape[1:]) != shape:

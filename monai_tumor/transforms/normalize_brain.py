@@ -57,7 +57,8 @@ def _largest_piece(mask: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if count == 0:
         return mask
     largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-    coarse = ndimage.binary_dilation(pieces == largest)
+    # By all 26 neighbours: a voxel between coarse ones may touch the piece at a corner alone.
+    coarse = ndimage.binary_dilation(pieces == largest, np.ones((3, 3, 3), dtype=bool))
     fine = coarse.repeat(step, 0).repeat(step, 1).repeat(step, 2)
     return fine[tuple(slice(n) for n in mask.shape)]
 
@@ -95,47 +96,47 @@ class NormalizeBraind(MapTransform):
         """The item with normalised images and a brain mask."""
         item = dict(data)
         names = item.get("modalities", MODALITIES)
-        subject = item.get("subject", "?")
+        study = item.get("study", "?")
         for key in self.key_iterator(item):
             image = item[key]
             values = convert_to_numpy(image, dtype=np.float32)
-            _require_finite(values, names, subject)
+            _require_finite(values, names, study)
             mask = brain_mask(values)
             if not mask.any():
                 raise StudyError(
-                    f"Study {subject!r}: every image is constant, there is no brain in it. "
+                    f"Study {study!r}: every image is constant, there is no brain in it. "
                     "Look at the files; they may be blank."
                 )
             normalised = np.zeros_like(values)
             for index, channel in enumerate(values):
-                normalised[index][mask] = self._normalise(channel[mask], names[index], subject)
-            meta = image.meta if isinstance(image, MetaTensor) else None
-            operations = image.applied_operations if isinstance(image, MetaTensor) else None
-            item[key] = MetaTensor(
-                torch.from_numpy(normalised), meta=meta, applied_operations=operations
-            )
-            item[self.mask_key] = MetaTensor(
-                torch.from_numpy(mask[None]), meta=meta, applied_operations=operations
-            )
+                normalised[index][mask] = self._normalise(channel[mask], names[index], study)
+            # Each gets its own copy of what the image knows of itself, to change as it likes.
+            item[key] = MetaTensor(torch.from_numpy(normalised))
+            item[self.mask_key] = MetaTensor(torch.from_numpy(mask[None]))
+            if isinstance(image, MetaTensor):
+                item[key].copy_meta_from(image)
+                item[self.mask_key].copy_meta_from(image)
         return item
 
-    def _normalise(self, brain: np.ndarray[Any, Any], name: str, subject: str) -> Any:
+    def _normalise(self, brain: np.ndarray[Any, Any], name: str, study: str) -> Any:
         low, high = np.percentile(brain, [self.lower, self.upper])
         clipped = np.clip(brain, low, high)
         deviation = clipped.std(dtype=np.float64)
         if not deviation > 0:
             raise StudyError(
-                f"Study {subject!r}: {name} has the same value in the whole brain. "
+                f"Study {study!r}: {name} has the same value in the whole brain. "
                 "Look at the file; it may be blank."
             )
         return (clipped - clipped.mean(dtype=np.float64)) / deviation
 
 
-def _require_finite(values: np.ndarray[Any, Any], names: Any, subject: str) -> None:
+def _require_finite(values: np.ndarray[Any, Any], names: Any, study: str) -> None:
     for index, channel in enumerate(values):
-        if not np.isfinite(channel.sum(dtype=np.float64)):
+        with np.errstate(invalid="ignore"):  # inf - inf
+            total = channel.sum(dtype=np.float64)
+        if not np.isfinite(total):
             bad = int((~np.isfinite(channel)).sum())
             raise StudyError(
-                f"Study {subject!r}: {bad} voxels of {names[index]} are not finite (NaN or inf). "
+                f"Study {study!r}: {bad} voxels of {names[index]} are not finite (NaN or inf). "
                 "Mend the file, or leave the study out with --on-bad skip."
             )

@@ -14,6 +14,12 @@ from monai.utils import convert_to_numpy
 from monai_tumor.errors import StudyError
 from monai_tumor.files import safe_name, write_atomically, write_json
 
+# Fields of a NIfTI header that say where voxels lie; so do the first four of "pixdim".
+_GEOMETRY = (
+    *("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+
 
 class SaveOnInputGridd(MapTransform):
     """Write volumes [1, X, Y, Z] as `<study>_<postfix>.nii.gz`, and a JSON beside each.
@@ -97,9 +103,8 @@ def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image
         )
     image = nib.Nifti1Image(volume, source.affine, dtype=volume.dtype)
     if isinstance(source.header, nib.Nifti1Header):
-        image.header.set_xyzt_units(*source.header.get_xyzt_units())
-        image.set_sform(*source.get_sform(coded=True))
-        qform, code = source.get_qform(coded=True)
-        image.set_qform(qform, code) if code else image.set_qform(None)
+        image.header["pixdim"][:4] = source.header["pixdim"][:4]
+        for field in _GEOMETRY:
+            image.header[field] = source.header[field]
     image.header["descrip"] = b"monai_tumor, research use only"
     return image

@@ -39,18 +39,18 @@ class SelectModalitiesd(MapTransform):
         """The item with its channels in order."""
         item = dict(data)
         have = [modality(name) for name in item[self.source]]
-        subject = item.get("subject", "?")
+        study = item.get("study", "?")
         missing = [m for m in self.order if m not in have]
         if missing:
             raise StudyError(
-                f"Study {subject!r} has no {', '.join(missing)} image; found {', '.join(have)}. "
+                f"Study {study!r} has no {', '.join(missing)} image; found {', '.join(have)}. "
                 "Add the file, or choose a bundle that does not need it."
             )
         for key in self.key_iterator(item):
             image = item[key]
             if image.shape[0] != len(have):
                 raise StudyError(
-                    f"Study {subject!r}: {len(have)} modalities named ({', '.join(have)}), "
+                    f"Study {study!r}: {len(have)} modalities named ({', '.join(have)}), "
                     f"but the image has {image.shape[0]} channels. Correct the list of modalities."
                 )
             item[key] = image[[have.index(m) for m in self.order]]

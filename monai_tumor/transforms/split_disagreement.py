@@ -6,6 +6,7 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from monai_tumor.errors import BundleError
 from monai_tumor.labels import REGIONS
 
 
@@ -18,6 +19,9 @@ class SplitDisagreementd(MapTransform):
     Args:
         keys: the ensemble's output.
         output_key: where the disagreement goes.
+
+    Raises:
+        BundleError: the output has no disagreement in it.
     """
 
     def __init__(self, keys: KeysCollection, output_key: str = "disagreement") -> None:
@@ -30,6 +34,11 @@ class SplitDisagreementd(MapTransform):
         for key in self.key_iterator(item):
             output = item[key]
             count = len(REGIONS)
+            if output.shape[0] != 2 * count:
+                raise BundleError(
+                    f"The network gives {output.shape[0]} channels, not {2 * count}; a disagreement"
+                    " map needs an ensemble that is built with disagreement."
+                )
             item[self.output_key] = output[count:].amax(dim=0, keepdim=True)
             item[key] = output[:count]
         return item
