@@ -12,6 +12,7 @@ from bundle_runs import NAMES, phantoms, random_weights, tiny, training
 
 from monai_tumor import bundles
 from monai_tumor.errors import BundleError, StudyError
+from monai_tumor.files import sha256
 from monai_tumor.labels import convert_labels
 from monai_tumor.paths import CONFIGS
 
@@ -108,6 +109,13 @@ def test_trains_evaluates_and_segments_in_process(
     evaluated = bundles.run("brats_segresnet", "evaluating", **options)
     scores = json.loads((evaluated.output_dir / "scores.json").read_text())
     assert len(scores["cases"]) == 1
+    assert scores["made_by"]["bundle"] == "brats_segresnet"
+    assert scores["made_by"]["weights"] == [
+        {
+            "file": "model_best.pt",
+            "sha256": sha256(trained.output_dir / "checkpoints/model_best.pt"),
+        }
+    ]
     made = bundles.run("brats_segresnet", "inference", input=data, **tiny("brats_segresnet"))
     assert sorted(p.name for p in made.output_dir.glob("*.nii.gz")) == [
         "BraTS2021_00001_seg.nii.gz",
