@@ -382,6 +382,10 @@ def _datalist(
 ) -> Datalist:
     if datalist:
         return Datalist.load(datalist, dataset_dir or None, scheme)
+    if not dataset_dir:
+        raise InputError(
+            "No data set to train on; name its folder with --dataset_dir, or a --datalist."
+        )
     folder = absolute(dataset_dir)
     changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
     return _split(folder, changed, validation, folds, seed, scheme, on_bad)

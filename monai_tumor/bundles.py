@@ -1,0 +1,334 @@
+"""Find, describe and run bundles: ours by name, others by folder.
+
+A bundle is code: its configs call any function they name. Those shipped here are trusted; any
+other folder runs only when the caller says that it may.
+"""
+
+import difflib
+import json
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from monai_tumor.errors import BundleError, SchemeError
+from monai_tumor.files import sha256
+from monai_tumor.labels import modality
+from monai_tumor.paths import BUNDLES, CONFIGS, bundle_dir, config
+
+Workflow = Literal["training", "evaluating", "inference"]
+_FILES: Mapping[str, tuple[str, ...]] = {
+    "training": ("train",),
+    "evaluating": ("train", "evaluate"),
+    "inference": ("inference",),
+}
+_RUN_ID = {"training": "training", "evaluating": "evaluating", "inference": "run"}
+_OUTPUT = {"training": "output_dir", "evaluating": "evaluation_dir", "inference": "output_dir"}
+_WEIGHTS = ("model.safetensors", "model.pt")
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle is, read from its metadata; nothing of it was run.
+
+    Attributes:
+        name: of its folder.
+        folder: where it lies.
+        version: of the bundle.
+        task: in its own words.
+        shipped: whether it is one of ours, and thus trusted.
+        window: voxels its network sees at once; empty where any size will do.
+        modalities: input channels in order, by our names where they are known.
+        regions: output channels in order, in its own words.
+        weights: file it brings; None where it brings none.
+        weights_sha256: of that file.
+        eval_metrics: figures its authors state.
+    """
+
+    name: str
+    folder: Path
+    version: str
+    task: str
+    shipped: bool
+    window: tuple[int, ...]
+    modalities: tuple[str, ...]
+    regions: tuple[str, ...]
+    weights: Path | None
+    weights_sha256: str | None
+    eval_metrics: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "version": self.version,
+            "task": self.task,
+            "shipped": self.shipped,
+            "window": list(self.window),
+            "modalities": list(self.modalities),
+            "regions": list(self.regions),
+            "weights": None if self.weights is None else str(self.weights),
+            "weights_sha256": self.weights_sha256,
+            "eval_metrics": dict(self.eval_metrics),
+        }
+
+    def __str__(self) -> str:
+        """A few lines of plain text."""
+        window = " x ".join(str(n) for n in self.window) or "any"
+        weights = "none; train it first"
+        if self.weights is not None:
+            weights = f"{self.weights.name} (SHA-256 {self.weights_sha256})"
+        scores = ", ".join(f"{k} {v}" for k, v in self.eval_metrics.items()) or "none stated"
+        return "\n".join(
+            (
+                f"{self.name} {self.version}: {self.task}",
+                f"  input    {', '.join(self.modalities)}; window {window} voxels",
+                f"  output   {', '.join(self.regions)}",
+                f"  weights  {weights}",
+                f"  scores   {scores}",
+            )
+        )
+
+
+@dataclass(frozen=True)
+class BundleRun:
+    """A run that came to its end.
+
+    Attributes:
+        bundle: name of the bundle's folder.
+        workflow: what was run.
+        output_dir: where its results lie.
+    """
+
+    bundle: str
+    workflow: Workflow
+    output_dir: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "bundle": self.bundle,
+            "workflow": self.workflow,
+            "output_dir": str(self.output_dir),
+        }
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.bundle}, {self.workflow}: results in {self.output_dir}"
+
+
+def bundle_names() -> list[str]:
+    """The shipped bundles, sorted."""
+    return sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/metadata.json"))
+
+
+def describe(bundle: str | Path) -> BundleInfo:
+    """What `bundle` is, from its metadata alone; no trust is needed.
+
+    Args:
+        bundle: a shipped one by name, any other by its folder.
+
+    Raises:
+        BundleError: no such bundle, or its metadata lacks what every bundle states.
+    """
+    folder = bundle_dir(str(bundle))
+    path = folder / "configs" / "metadata.json"
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        image = meta["network_data_format"]["inputs"]["image"]
+        output = meta["network_data_format"]["outputs"]["pred"]
+        version, task = str(meta["version"]), str(meta["task"])
+        channels, regions = _in_order(image["channel_def"]), _in_order(output["channel_def"])
+        shape = meta.get("window", image["spatial_shape"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"{path} is not the metadata of a bundle ({type(error).__name__}: {error}). "
+            "Check it with: python -m monai.bundle verify_metadata."
+        ) from error
+    files = (folder / "models" / name for name in _WEIGHTS)
+    weights = next((file for file in files if file.is_file()), None)
+    return BundleInfo(
+        name=folder.name,
+        folder=folder,
+        version=version,
+        task=task,
+        shipped=_is_shipped(folder),
+        window=tuple(shape) if all(isinstance(n, int) for n in shape) else (),
+        modalities=tuple(_our_name(name) for name in channels),
+        regions=regions,
+        weights=weights,
+        weights_sha256=None if weights is None else sha256(weights),
+        eval_metrics=meta.get("eval_metrics", {}),
+    )
+
+
+def run(
+    bundle: str | Path,
+    workflow: Workflow,
+    *,
+    overlays: Sequence[str | Path] = (),
+    trust: bool = False,
+    **options: Any,
+) -> BundleRun:
+    """Run a bundle in this process, as `python -m monai.bundle run` does in its own.
+
+    Logging is left as the caller set it. A bundle that is not ours gets the overlay `any_bundle`
+    for inference, so that it takes the same options and writes the same results as ours.
+
+    Args:
+        bundle: a shipped one by name, any other by its folder.
+        workflow: "training", "evaluating" or "inference".
+        overlays: names of files in `configs/`, or paths; the later wins.
+        trust: run a bundle, member or overlay that is not shipped. It can do what you can do.
+        options: values in place of the config's; None leaves the config's. A nested one is
+            given as `**{"loss::smooth_nr": 0.0}`.
+
+    Returns:
+        where the results lie.
+
+    Raises:
+        BundleError: no such bundle, workflow, overlay or option, or no trust.
+        MonaiTumorError: whatever the run itself refuses.
+    """
+    from monai_tumor.training.messages import find_cause
+
+    folder = bundle_dir(str(bundle))
+    given = {key: _plain(value) for key, value in options.items() if value is not None}
+    _require_trust([folder, *map(bundle_dir, _members(given))], trust)
+    parser_options = {"bundle_root": str(folder), **given}
+    files = config_files(folder, workflow, overlays, trust=trust)
+    hook = sys.excepthook
+    try:
+        made = _workflow(files, workflow)
+        _require_known(made.parser, parser_options, folder.name)
+        made.parser.update(pairs=parser_options)
+        made.initialize()
+        key = _OUTPUT[workflow] if _OUTPUT[workflow] in made.parser else "output_dir"
+        output_dir = Path(made.parser.get_parsed_content(key))
+        made.run()
+        made.finalize()
+    except Exception as error:
+        cause = find_cause(error)
+        if cause is None or cause is error:
+            raise
+        raise cause from error
+    finally:
+        sys.excepthook = hook  # bundles set one for their own process
+    return BundleRun(folder.name, workflow, output_dir)
+
+
+def config_files(
+    bundle: str | Path,
+    workflow: Workflow,
+    overlays: Sequence[str | Path] = (),
+    *,
+    trust: bool = False,
+) -> list[Path]:
+    """The config files of a workflow, absolute, in the order that MONAI merges them.
+
+    Overlays follow `train.yaml` and `inference.yaml`; `evaluate.yaml` follows the overlays, since
+    it says what an evaluation does differently from any training.
+
+    Raises:
+        BundleError: the bundle has no such workflow, there is no such overlay, or one that is not
+            shipped and not trusted.
+    """
+    if workflow not in get_args(Workflow):
+        known = ", ".join(get_args(Workflow))
+        raise BundleError(f"Unknown workflow {workflow!r}; choose one of {known}.")
+    folder = bundle_dir(str(bundle))
+    first, *rest = (_config_file(folder, name) for name in _FILES[workflow])
+    more = [_overlay(overlay) for overlay in overlays]
+    _require_trust([path for path in more if path.parent != CONFIGS], trust)
+    if workflow == "inference" and not _is_ours(first):
+        more.insert(0, config("any_bundle"))
+    return [first, *more, *rest]
+
+
+def _config_file(folder: Path, name: str) -> Path:
+    for ending in ("yaml", "yml", "json"):
+        path = folder / "configs" / f"{name}.{ending}"
+        if path.is_file():
+            return path
+    raise BundleError(
+        f"Bundle {folder.name!r} has no configs/{name}.yaml or .json; "
+        "choose another workflow, or another bundle."
+    )
+
+
+def _overlay(overlay: str | Path) -> Path:
+    path = Path(overlay)
+    return path.resolve() if path.suffix and path.is_file() else config(str(overlay))
+
+
+def _is_ours(inference: Path) -> bool:
+    """Whether an inference config takes an `input`, as ours do."""
+    return "input" in _monai_bundle().ConfigParser.load_config_file(inference)
+
+
+def _workflow(files: Sequence[Path], workflow: Workflow) -> Any:
+    kind = "train" if workflow == "training" else "infer"
+    return _monai_bundle().ConfigWorkflow(
+        config_file=[str(path) for path in files],
+        workflow_type=kind,
+        logging_file=False,
+        run_id=_RUN_ID[workflow],
+    )
+
+
+def _monai_bundle() -> Any:
+    """`monai.bundle`, whose import takes seconds and warns of its own deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import monai.bundle
+
+    return monai.bundle
+
+
+def _require_known(parser: Any, options: Mapping[str, Any], bundle: str) -> None:
+    for key in options:
+        if key not in parser:
+            near = difflib.get_close_matches(key, list(parser.config), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "see the top of its config files."
+            raise BundleError(f"Bundle {bundle!r} has no option {key!r}; {hint}")
+
+
+def _require_trust(paths: Sequence[Path], trust: bool) -> None:
+    for path in paths:
+        if not trust and not _is_shipped(path):
+            raise BundleError(
+                f"{path} is not shipped with monai_tumor, and a bundle is code: it can do whatever "
+                "you can do. If you trust where it comes from, say so (trust=True, --trust)."
+            )
+
+
+def _is_shipped(path: Path) -> bool:
+    return path.parent == BUNDLES.resolve()
+
+
+def _members(options: Mapping[str, Any]) -> list[str]:
+    members = options.get("members", [])
+    return [members] if isinstance(members, str) else [str(m) for m in members]
+
+
+def _in_order(channels: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(str(channels[key]) for key in sorted(channels, key=int))
+
+
+def _our_name(channel: str) -> str:
+    try:
+        return modality(channel).value
+    except SchemeError:
+        return channel
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, tuples as lists: what a config file could hold."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
