@@ -120,6 +120,31 @@ class BundleRun:
         return f"{self.bundle}, {self.workflow}: results in {self.output_dir}"
 
 
+@dataclass(frozen=True)
+class Catalogue:
+    """Several bundles."""
+
+    bundles: tuple[BundleInfo, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"bundles": [bundle.as_dict() for bundle in self.bundles]}
+
+    def __str__(self) -> str:
+        """Each bundle in a few lines."""
+        return "\n\n".join(str(bundle) for bundle in self.bundles)
+
+
+def catalogue(bundle: str | Path | None = None) -> Catalogue:
+    """One bundle, or all that are shipped.
+
+    Raises:
+        BundleError: as `describe`.
+    """
+    names = bundle_names() if bundle is None else [bundle]
+    return Catalogue(tuple(describe(name) for name in names))
+
+
 def bundle_names() -> list[str]:
     """The shipped bundles, sorted."""
     return sorted(path.parents[1].name for path in BUNDLES.glob("*/configs/metadata.json"))
