@@ -41,10 +41,10 @@ def test_mean_0_and_deviation_1_in_the_brain_and_0_around_it():
 
 
 def test_figures_worked_out_by_hand():
-    """Values 1..n in the brain, clipped to the 10th and 90th percentile."""
+    """Values in a row in the brain, clipped to the 10th and 90th percentile."""
     image = np.zeros((1, *SHAPE), np.float32)
     n = int(HEAD.sum())
-    image[0][HEAD] = np.arange(1, n + 1)
+    image[0][HEAD] = 5000 + np.arange(1, n + 1)
     found, _ = normalise(image, lower=10, upper=90)
     low, high = 1 + 0.1 * (n - 1), 1 + 0.9 * (n - 1)
     clipped = np.clip(np.arange(1, n + 1), low, high)
@@ -86,7 +86,7 @@ def test_never_nan(seed, spikes, offset, level):
 
 def test_outliers_in_the_brain_hardly_matter():
     image = head()
-    places = np.argwhere(HEAD)[:: HEAD.sum() // 4][:4]
+    places = np.argwhere(HEAD)[::1000][1:]  # two voxels, fewer than one in a thousand
     spiked = image.copy()
     for x, y, z in places:
         spiked[:, x, y, z] = 32767
