@@ -209,7 +209,7 @@ def run(
         overlays: names of files in `configs/`, or paths; the later wins.
         trust: run a bundle, member or overlay that is not shipped. It can do what you can do.
         options: values in place of the config's; None leaves the config's. A nested one is
-            given as `**{"loss::smooth_nr": 0.0}`.
+            given as `**{"loss::smooth_nr": 0.0}`. `device` may be "cpu" or "cuda:1".
 
     Returns:
         where the results lie.
@@ -222,6 +222,8 @@ def run(
 
     folder = bundle_dir(str(bundle))
     given = {key: _plain(value) for key, value in options.items() if value is not None}
+    if "device" in given and not str(given["device"]).startswith("$"):
+        given["device"] = f"$torch.device({str(given['device'])!r})"
     _require_trust([folder, *map(bundle_dir, _members(given))], trust)
     parser_options = {"bundle_root": str(folder), **given}
     files = config_files(folder, workflow, overlays, trust=trust)

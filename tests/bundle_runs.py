@@ -134,7 +134,7 @@ def same_tensors(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.T
 
 def random_weights(bundle: str, path: Path, seed: int = 0) -> Path:
     """Weights of a bundle's tiny network that no training made."""
-    made = workflow(configs(bundle, "inference"), tiny(bundle, device="cpu"), "infer")
+    made = workflow(configs(bundle, "inference"), tiny(bundle), "infer")
     state = made.parser.get_parsed_content("network_def").state_dict()
     generator = torch.Generator().manual_seed(seed)
     for tensor in state.values():

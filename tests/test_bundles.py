@@ -1,7 +1,9 @@
 """Each bundle and each overlay: it parses, instantiates, states what it must, and runs a step."""
 
 import difflib
+import inspect
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -172,6 +174,25 @@ def test_bundles_differ_only_in_what_they_are() -> None:
         invert += ("@provenance", "keys: pred", "find_weights(@bundle_root")
         known = same_role + allowed + invert
         assert [line for line in rest if not any(part in line for part in known)] == []
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_readme_names_only_options_that_there_are(bundle: str) -> None:
+    readme = (BUNDLES / bundle / "docs" / "README.md").read_text()
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL))
+    commands = [c for c in blocks.replace("\\\n", " ").splitlines() if "monai.bundle" in c]
+    assert len(commands) >= 9
+    for command in commands:
+        verb = command.split("-m monai.bundle ")[1].split()[0]
+        stems = re.findall(r"(\w+)\.yaml", command)
+        assert "metadata.json" in command or stems, command
+        parser = monai.bundle.ConfigParser()
+        if stems:
+            parser.read_config(configs(bundle, *stems))
+        known = {*inspect.signature(getattr(monai.bundle, verb)).parameters, *(parser.config or {})}
+        given = set(re.findall(r"--(\w+)", command.split("-m monai.bundle ")[1]))
+        assert given <= known, command
+        assert all(Path(path).is_file() for path in configs(bundle, *stems)), command
 
 
 # -- instantiated

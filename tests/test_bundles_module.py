@@ -116,7 +116,9 @@ def test_trains_evaluates_and_segments_in_process(
             "sha256": sha256(trained.output_dir / "checkpoints/model_best.pt"),
         }
     ]
-    made = bundles.run("brats_segresnet", "inference", input=data, **tiny("brats_segresnet"))
+    made = bundles.run(
+        "brats_segresnet", "inference", input=data, device="cpu", **tiny("brats_segresnet")
+    )
     assert sorted(p.name for p in made.output_dir.glob("*.nii.gz")) == [
         "BraTS2021_00001_seg.nii.gz",
         "BraTS2021_00002_seg.nii.gz",

@@ -167,7 +167,7 @@ def _export(trained: Trained, command: str, target: Path, **more: object) -> Non
 
 
 def _input_and_output(trained: Trained) -> tuple[torch.Tensor, torch.Tensor]:
-    options = tiny(trained.bundle, device="cpu")
+    options = tiny(trained.bundle)
     made = workflow(configs(trained.bundle, "inference"), options, "infer")
     network = made.parser.get_parsed_content("network_def").eval()
     network.load_state_dict(weights_of(trained.weights))

@@ -71,7 +71,7 @@ def _member_weights(bundle: str, path: Path, seed: int) -> Path:
 
 def _segment(folder: Path, bundle: str, data: Path, name: str, **more: object):
     options = {"input": str(data / "BraTS2021_00001"), "window": WHOLE, "amp": False}
-    options |= {"output_dir": str(folder / name), "device": "cpu"} | more
+    options |= {"output_dir": str(folder / name)} | more
     return monai_bundle("run", cwd=folder, files=configs(bundle, "inference"), options=options)
 
 
