@@ -1,0 +1,412 @@
+"""DICOM series to audited NIfTI files with sidecars: `convert`.
+
+find files -> one record per slice -> volumes -> stored pixels -> measured values -> write ->
+audit -> sidecar. What cannot be converted correctly is refused by name; see `docs/dicom.md`.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from monai_tumor import __version__
+from monai_tumor.dicom import names, nifti
+from monai_tumor.dicom.audit import Audit, Samples, audit, sample
+from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
+from monai_tumor.dicom.files import Limits, Source, find, quiet, read_header
+from monai_tumor.dicom.frames import Slice, integer, slices_of
+from monai_tumor.dicom.geometry import Floats, Kind, affine
+from monai_tumor.dicom.pixels import RGB, Reader, measured
+from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.resample import fill, grid_samples, onto, regular_grid
+from monai_tumor.dicom.roles import classify
+from monai_tumor.dicom.series import Repair, Volume, volumes
+from monai_tumor.dicom.sidecar import describe, groups_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert; see `convert`."""
+
+    bids: bool = False
+    resample: bool = False
+    keep_identity: bool = False
+    repair: frozenset[Repair] = frozenset()
+    limits: Limits = field(default_factory=Limits)
+
+
+def convert(
+    inputs: Iterable[Path | str] | Path | str,
+    output: Path | str,
+    *,
+    bids: bool = False,
+    resample: bool = False,
+    series: str | None = None,
+    keep_identity: bool = False,
+    repair: Iterable[Repair | str] = (),
+    limits: Limits | None = None,
+) -> list[ConvertedSeries]:
+    """One entry for each file written and each series refused, in the order of series numbers.
+
+    Every written file has been read back and checked, pixel by sampled pixel, against the position
+    and orientation of the slices it came from.
+
+    Args:
+        inputs: files, folders, zip archives or DICOMDIR files; one or several.
+        output: folder to write into; it is made if need be. Existing files are never overwritten.
+        bids: lay the files out as BIDS asks, subjects numbered unless `keep_identity`.
+        resample: put sheared stacks (gantry tilt) on a grid at right angles instead of keeping the
+            shear in the affine.
+        series: convert only the series with this instance UID.
+        keep_identity: write who, where and when into the sidecars.
+        repair: what may be mended instead of refused; see `Repair`.
+        limits: bounds on untrusted input.
+
+    Raises:
+        NothingConvertedError: nothing could be converted; it carries every refusal.
+        RefusalError: an input does not exist, is unsafe or too large, or holds no DICOM.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    try:
+        mend = frozenset(Repair(one) for one in repair)
+    except ValueError:
+        raise RefusalError(
+            Reason.BAD_HEADER, f"Unknown repair in {list(repair)}; choose of {list(Repair)}."
+        ) from None
+    options = Options(bids, resample, keep_identity, mend, limits or Limits())
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = find([Path(one) for one in given], Path(scratch), options.limits)
+        found = _read(sources, series, options)
+        if not found:
+            raise RefusalError(
+                Reason.NOT_DICOM if series is None else Reason.NO_SUCH_SERIES,
+                f"No DICOM in {', '.join(map(str, given))}."
+                if series is None
+                else f"No series {series!r} in {', '.join(map(str, given))}.",
+            )
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = _Writer(folder, options)
+        made = [entry for one in found for entry in writer.series(one)]
+    if all(entry.path is None for entry in made):
+        raise NothingConvertedError(tuple(made))
+    return made
+
+
+@dataclass
+class _Series:
+    """What was read of one series."""
+
+    uid: str
+    header: Dataset
+    slices: list[Slice]
+    refusal: RefusalError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> list[_Series]:
+    """Every series in `sources`.
+
+    One file that cannot be placed refuses its whole series, since a volume would lack a slice; a
+    file that is no image stands by itself.
+    """
+    found: dict[str, _Series] = {}
+    broken: list[_Series] = []
+    for source in sources:
+        header = Dataset()
+        uid = ""
+        try:
+            read = read_header(source, options.limits)
+            if read is None:
+                continue
+            header, uid = read, _uid(read)
+            if wanted is not None and uid != wanted:
+                continue
+            slices = slices_of(source, header, options.limits)
+            if not uid:
+                raise RefusalError(Reason.BAD_HEADER, f"{source.name} has no series instance UID.")
+        except RefusalError as error:
+            if not uid and wanted is not None:
+                continue
+            if not uid or error.reason is Reason.NOT_AN_IMAGE:
+                broken.append(_Series(uid, header, [], error))
+                continue
+            one = found.setdefault(uid, _Series(uid, header, []))
+            one.refusal = one.refusal or error
+        else:
+            found.setdefault(uid, _Series(uid, header, [])).slices.extend(slices)
+    unread = sum(not one.uid for one in broken)
+    for one in found.values():
+        if unread:
+            one.warnings = (f"{unread} file(s) of the input could not be read",)
+    ordered = sorted(found.values(), key=lambda one: (_number(one.header), one.uid))
+    return ordered + broken
+
+
+def _uid(header: Dataset) -> str:
+    with quiet():
+        return str(header.get("SeriesInstanceUID", "") or "")
+
+
+def _number(header: Dataset) -> int:
+    with quiet():
+        try:
+            return integer(header, "SeriesNumber") or 0
+        except Exception:  # a malformed number only costs the order
+            return 0
+
+
+class _Writer:
+    """Writes the volumes of series into one folder, no two under one name."""
+
+    def __init__(self, folder: Path, options: Options):
+        self._folder = folder
+        self._options = options
+        self._layout = names.Layout(folder, options.bids, options.keep_identity)
+        self._reader = Reader()
+
+    def series(self, one: _Series) -> list[ConvertedSeries]:
+        """What became of one series."""
+        description = _description(one.header)
+        plain = ConvertedSeries(one.uid, description, warnings=one.warnings)
+        if one.refusal is not None:
+            return [_refused(plain, one.refusal)]
+        made = []
+        for volume in volumes(one.slices, self._reader.same, self._options.repair):
+            try:
+                if isinstance(volume, RefusalError):
+                    raise volume
+                made.append(self._volume(one, volume, plain))
+            except RefusalError as error:
+                made.append(_refused(plain, error))
+        return made
+
+    def _volume(self, one: _Series, volume: Volume, plain: ConvertedSeries) -> ConvertedSeries:
+        with quiet():
+            fields = _fields(volume.first, self._options)
+        role = classify(fields)
+        made = assemble(volume, self._reader, self._options)
+        step, timing = _timing(volume)
+        path = self._layout.path(one.header, volume.label, role)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checked: Audit
+        checked, has_qform = nifti.write(
+            path, made.data, made.affine, step, lambda file: audit(file, made.samples)
+        )
+        warnings = [*plain.warnings, *volume.warnings, *made.warnings, *_remarks(volume, fields)]
+        if not has_qform:
+            warnings.append("sheared: only the sform holds the affine, the qform is left out")
+        sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+        repairs = (*volume.repairs, *made.repairs)
+        nifti.write_json(
+            sidecar,
+            fields
+            | ({"VolumeTiming": timing} if timing else {})
+            | {
+                "ConversionSoftware": "monai_tumor",
+                "ConversionSoftwareVersion": __version__,
+                "SeriesInstanceUID": one.uid,
+                "Conversion": {
+                    "stack": volume.stack.as_dict(),
+                    "axis": volume.axis,
+                    "role": role.modality and str(role.modality),
+                    "role_reason": role.reason,
+                    "repairs": list(repairs),
+                    "left_out": list(volume.dropped),
+                    "warnings": warnings,
+                    "audit": checked.as_dict(),
+                    "slices": _origins(volume),
+                },
+            },
+        )
+        return replace(
+            plain,
+            role=role,
+            path=path,
+            sidecar=sidecar,
+            shape=tuple(made.data.shape),
+            spacing=tuple(float(s) for s in np.linalg.norm(made.affine[:3, :3], axis=0)),
+            stack=str(volume.stack),
+            repairs=repairs,
+            warnings=tuple(warnings),
+            audit=checked,
+        )
+
+
+def _description(header: Dataset) -> str:
+    with quiet():
+        try:
+            return str(header.get("SeriesDescription", "") or "")
+        except Exception:  # undecodable text only costs the name
+            return ""
+
+
+def _refused(plain: ConvertedSeries, error: RefusalError) -> ConvertedSeries:
+    return replace(plain, refused=error.reason, message=str(error))
+
+
+def _fields(first: Slice, options: Options) -> dict[str, Any]:
+    header = read_header(first.source, options.limits)
+    if header is None:
+        raise RefusalError(Reason.UNREADABLE, f"{first.source.name} changed while it was read.")
+    try:
+        return describe(groups_of(header, first.pixels.frame), options.keep_identity)
+    except Exception as error:  # pydicom converts values when first read
+        raise RefusalError(
+            Reason.BAD_HEADER, f"{first.source.name} has a malformed header ({error})."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A volume ready to be written.
+
+    Attributes:
+        data: measured values, [columns, rows, slices] or with times behind.
+        affine: RAS mm, [4, 4].
+        samples: what an audit of the written file must find.
+        repairs: what was mended.
+        warnings: what a reader should know.
+    """
+
+    data: NDArray[Any]
+    affine: Floats
+    samples: list[Samples]
+    repairs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def assemble(volume: Volume, reader: Reader, options: Options) -> Assembled:
+    """The voxels of `volume`, where they lie, and samples to audit them by.
+
+    Raises:
+        RefusalError: a slice cannot be decoded, or slices differ in kind.
+    """
+    rng = np.random.default_rng(0)
+    flat = [(t, one) for t, point in enumerate(volume.points) for one in point]
+    rows, columns = volume.first.plane.shape
+    samples: list[Samples] = []
+    stored: NDArray[Any] | None = None
+    for n, (t, one) in enumerate(flat):
+        pixels = reader.stored(one)
+        if stored is None:
+            if rows * columns * len(flat) * pixels.itemsize > options.limits.volume_bytes:
+                raise RefusalError(
+                    Reason.TOO_LARGE, f"{len(flat)} slices of {rows} x {columns} are too many."
+                )
+            stored = np.empty((columns, rows, len(flat)), pixels.dtype, order="F")
+        if pixels.dtype != stored.dtype:
+            raise RefusalError(
+                Reason.UNSUPPORTED_PIXELS,
+                f"{one.source.name} stores {pixels.dtype}, others of its series {stored.dtype}.",
+            )
+        stored[:, :, n] = pixels.T
+        samples.append(sample(one, pixels, t, rng))
+    assert stored is not None
+    data = measured(stored, [one for _, one in flat])
+    shape = (columns, rows, len(volume.points[0]), len(volume.points))
+    return _mend(volume, data.reshape(shape, order="F"), samples, reader, options)
+
+
+def _mend(
+    volume: Volume, data: NDArray[Any], samples: list[Samples], reader: Reader, options: Options
+) -> Assembled:
+    stack, planes = volume.stack, [one.plane for one in volume.points[0]]
+    repairs: list[str] = []
+    warnings: list[str] = []
+    step: Any = stack.step
+    if stack.kind is Kind.MISSING:
+        _only_grey(data, volume)
+        data = fill(data, stack)
+        repairs.append(f"{stack.missing} missing slice(s) interpolated")
+        places = [p for p in range(stack.index[-1] + 1) if p not in stack.index]
+        warnings.append(f"interpolated slices: {', '.join(map(str, places))}")
+        if options.resample and stack.sheared:
+            raise RefusalError(
+                Reason.MISSING_SLICES,
+                f"{volume.first.source.name}: a sheared stack with missing slices cannot be "
+                "resampled; convert without --resample.",
+            )
+    if stack.kind is Kind.SINGLE:
+        step, note = _thickness(volume.first)
+        warnings += note
+    transform = affine(planes[0], step)
+    if stack.kind is Kind.VARIABLE or (stack.sheared and options.resample):
+        _only_grey(data, volume)
+        grid = regular_grid(planes)
+        whole = data.dtype.kind in "iu"
+        data, transform = onto(grid, data, planes), grid.affine
+        rng = np.random.default_rng(0)
+        samples = [
+            noted
+            for t, point in enumerate(volume.points)
+            for noted in grid_samples(grid, point, reader.stored, t, rng, whole)
+        ]
+        what = "uneven spacing" if stack.kind is Kind.VARIABLE else "shear"
+        repairs.append(f"{what} resampled onto slices {grid.gap:.4f} mm apart")
+    if data.shape[3] == 1:
+        data = data[..., 0]
+    return Assembled(data, transform, samples, tuple(repairs), tuple(warnings))
+
+
+def _only_grey(data: NDArray[Any], volume: Volume) -> None:
+    if data.dtype == RGB:
+        raise RefusalError(
+            Reason.UNSUPPORTED_PIXELS,
+            f"{volume.first.source.name} is in colour, which is not interpolated.",
+        )
+
+
+def _thickness(one: Slice) -> tuple[Floats, list[str]]:
+    """The step of a single slice: its thickness, as no position can tell."""
+    thickness = one.thickness or 0.0
+    if thickness > 0:
+        return one.plane.normal * thickness, []
+    return one.plane.normal, ["one slice of unknown thickness: 1 mm is written"]
+
+
+def _timing(volume: Volume) -> tuple[float, list[float]]:
+    """Seconds between volumes (0 where unknown or uneven), and when each began."""
+    times = [min((s.time for s in p if s.time is not None), default=None) for p in volume.points]
+    known = [t for t in times if t is not None]
+    if volume.axis != "time" or len(known) != len(times):
+        return 0.0, []
+    steps = np.diff(known)
+    if steps.min() <= 0:
+        return 0.0, []
+    timing = [round(t - known[0], 6) for t in known]
+    even = float(np.median(steps))
+    return (even if np.abs(steps - even).max() <= 0.02 * even else 0.0), timing
+
+
+def _remarks(volume: Volume, fields: dict[str, Any]) -> list[str]:
+    notes = []
+    gaps, stated = volume.stack.gaps, fields.get("SpacingBetweenSlices")
+    if stated and gaps and abs(np.median(gaps) - abs(stated)) > 0.05 * abs(stated):
+        notes.append(
+            f"slices are {np.median(gaps):.3f} mm apart, the header says {abs(stated):.3f} mm"
+        )
+    if fields.get("PhotometricInterpretation") == "MONOCHROME1":
+        notes.append("MONOCHROME1: values are as measured, low ones are meant to be shown bright")
+    return notes
+
+
+def _origins(volume: Volume) -> dict[str, Any]:
+    """Which instance, frame and tile each slice came from, by time and along the third axis."""
+    flat = [one for point in volume.points for one in point]
+    out: dict[str, Any] = {
+        "place": list(volume.stack.index),
+        "sop_instance_uid": [[one.uid for one in point] for point in volume.points],
+    }
+    if any(one.pixels.frame for one in flat):
+        out["frame"] = [[one.pixels.frame + 1 for one in point] for point in volume.points]
+    if any(one.pixels.corner != (0, 0) for one in flat):
+        out["tile_corner"] = [[list(one.pixels.corner) for one in p] for p in volume.points]
+    if any(one.traits.diffusion for one in flat):
+        out["diffusion"] = [list(point[0].traits.diffusion or ()) for point in volume.points]
+    return out
