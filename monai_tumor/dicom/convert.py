@@ -106,6 +106,7 @@ class _Series:
     header: Dataset
     slices: list[Slice]
     refusal: RefusalError | None = None
+    source: Source | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -134,18 +135,34 @@ def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> li
             if not uid and wanted is not None:
                 continue
             if not uid or error.reason is Reason.NOT_AN_IMAGE:
-                broken.append(_Series(uid, header, [], error))
+                broken.append(_Series(uid, header, [], error, source))
                 continue
             one = found.setdefault(uid, _Series(uid, header, []))
             one.refusal = one.refusal or error
         else:
             found.setdefault(uid, _Series(uid, header, [])).slices.extend(slices)
-    unread = sum(not one.uid for one in broken)
-    for one in found.values():
-        if unread:
-            one.warnings = (f"{unread} file(s) of the input could not be read",)
+    _suspect(found.values(), broken, options)
     ordered = sorted(found.values(), key=lambda one: (_number(one.header), one.uid))
     return ordered + broken
+
+
+def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Options) -> None:
+    """Refuse series that may lack a slice: a file in their folder cannot be read at all."""
+    for bad in broken:
+        if bad.refusal is None or bad.refusal.reason is Reason.NOT_AN_IMAGE or bad.source is None:
+            continue
+        for one in found:
+            if all(s.source.path.parent != bad.source.path.parent for s in one.slices):
+                continue
+            note = f"{bad.source.name}, which lies beside this series, cannot be read"
+            if Repair.UNREADABLE in options.repair:
+                one.warnings = (*one.warnings, note)
+            else:
+                one.refusal = one.refusal or RefusalError(
+                    Reason.UNREADABLE,
+                    f"{note} and may be one of its slices; fetch it again, or ask for the repair "
+                    "'unreadable' to convert without it.",
+                )
 
 
 def _uid(header: Dataset) -> str:

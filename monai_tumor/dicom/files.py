@@ -83,7 +83,7 @@ def find(inputs: Iterable[Path], scratch: Path, limits: Limits) -> list[Source]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            sources = _walk(path.resolve(), path.resolve(), limits, 0)
+            sources = _walk(path.resolve(), path.resolve(), scratch, limits, 0)
         elif path.is_file():
             sources = _file(path, scratch, limits)
         else:
@@ -108,7 +108,7 @@ def _file(path: Path, scratch: Path, limits: Limits) -> Iterator[Source]:
         yield Source(path.resolve(), path.name, named=True)
 
 
-def _walk(folder: Path, root: Path, limits: Limits, depth: int) -> Iterator[Source]:
+def _walk(folder: Path, root: Path, scratch: Path, limits: Limits, depth: int) -> Iterator[Source]:
     if depth > limits.folder_depth:
         raise RefusalError(
             Reason.NESTED_TOO_DEEP, f"Folders nest over {limits.folder_depth} deep in {root.name}/."
@@ -119,7 +119,9 @@ def _walk(folder: Path, root: Path, limits: Limits, depth: int) -> Iterator[Sour
         ):
             continue
         if path.is_dir():
-            yield from _walk(path, root, limits, depth + 1)
+            yield from _walk(path, root, scratch, limits, depth + 1)
+        elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+            yield from _unzip(path, scratch, limits)
         elif path.is_file() and path.name.upper() != "DICOMDIR":
             yield Source(path.resolve(), str(path.relative_to(root)))
 

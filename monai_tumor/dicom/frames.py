@@ -135,6 +135,9 @@ def _check(source: Source, header: Dataset, limits: Limits) -> None:
     rows, columns = integer(header, "Rows"), integer(header, "Columns")
     frames = integer(header, "NumberOfFrames") or 1
     if not rows or not columns:
+        # A standard image class, or not even a class, without a size: the file is cut short.
+        if not storage or storage.startswith("1.2.840.10008.5.1.4.1.1."):
+            raise RefusalError(Reason.UNREADABLE, f"{source.name} ends before its image.")
         raise RefusalError(Reason.NOT_AN_IMAGE, f"{source.name} holds no image.")
     if rows * columns > limits.frame_pixels or not 0 < frames <= limits.frames:
         raise RefusalError(

@@ -11,7 +11,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from monai_tumor.dicom.files import Limits, Source, quiet
 from monai_tumor.dicom.frames import Slice, integer
@@ -65,7 +65,12 @@ def read_dataset(source: Source) -> Dataset:
     """
     try:
         with quiet():
-            return dcmread(source.path, force=True)
+            dataset = dcmread(source.path, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                dataset.file_meta.TransferSyntaxUID = _NATIVE.get(
+                    dataset.original_encoding, ExplicitVRLittleEndian
+                )
+            return dataset
     except Exception as error:  # as in files.read_header
         raise RefusalError(Reason.UNREADABLE, f"{source.name} cannot be read ({error}).") from error
 
@@ -138,6 +143,14 @@ def _as_stored(pixels: Pixels, source: Source) -> Pixels:
         f"{source.name} has pixels of shape {pixels.shape}, type {pixels.dtype}.",
     )
 
+
+# Without file meta information the transfer syntax is what the header turned out to be written in:
+# (implicit VR, little endian).
+_NATIVE: dict[Any, UID] = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 
 _PIXEL_MODULE = (
     "SamplesPerPixel",

@@ -27,6 +27,7 @@ class Repair(StrEnum):
     MISSING = "missing"  # fill absent slices by linear interpolation between their neighbours
     VARIABLE = "variable"  # resample uneven spacing onto a regular grid
     INCOMPLETE = "incomplete"  # leave out the time points that lack slices
+    UNREADABLE = "unreadable"  # convert a series though a file beside it cannot be read
 
 
 @dataclass(frozen=True)
