@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_tumor.dicom import nifti
 from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.pixels import RGB
 from monai_tumor.dicom.reasons import Reason, RefusalError
@@ -102,7 +102,7 @@ def audit(path: Path, samples: Sequence[Samples]) -> Audit:
     Raises:
         RefusalError: one is not where its slice says, or has another value.
     """
-    image = nib.load(path)
+    image = nifti.read(path)
     data = np.asanyarray(image.dataobj)
     data = data.reshape(*data.shape[:3], -1)
     to_voxel = np.linalg.inv(np.asarray(image.affine, dtype=np.float64))

@@ -200,8 +200,10 @@ def look_up(groups: Sequence[Dataset], keyword: str) -> Any:
         groups: a frame's functional groups, the shared ones, the file's header; or only a header.
         keyword: a DICOM keyword; it is looked for in its macro and at the top of each group.
     """
+    # A file without functional groups has no macros either.
+    name = _MACROS.get(keyword) if len(groups) > 1 else None
     for group in groups:
-        macro = group.get(_MACROS.get(keyword, ""), None) if keyword in _MACROS else None
+        macro = group.get(name) if name else None
         for place in ([macro[0]] if macro else []) + [group]:
             value = place.get(keyword)
             if value is not None and value != "":

@@ -86,6 +86,16 @@ def _gzip(file: BinaryIO) -> Any:
     return igzip.IGzipFile("", "wb", 1, file, mtime=0)
 
 
+def read(path: Path) -> Any:
+    """The image at `path`, wholly in memory."""
+    try:
+        from isal import igzip
+
+        return nib.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
+    except ImportError:
+        return nib.load(path)
+
+
 def write_json(path: Path, fields: dict[str, Any]) -> None:
     """Write `fields` to `path`, whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")

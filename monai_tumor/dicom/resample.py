@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from monai_tumor.dicom.audit import Samples
 from monai_tumor.dicom.frames import Slice
@@ -113,6 +112,8 @@ def onto(grid: Regular, data: Array, planes: Sequence[Plane]) -> Array:
 
 
 def _shifted(values: Array, plane: Plane, grid: Regular, empty: Any) -> Array:
+    from scipy import ndimage  # a quarter of a second that few conversions need
+
     away = np.asarray(grid.first.position) - np.asarray(plane.position)
     offset = (
         away @ np.asarray(plane.row) / plane.spacing[1],
