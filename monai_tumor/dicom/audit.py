@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_tumor.dicom import nifti
+from monai_tumor.dicom.decode import RGB
 from monai_tumor.dicom.frames import Slice
-from monai_tumor.dicom.pixels import RGB
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 _PIXELS_A_SLICE = 64

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from monai_tumor import __version__
 from monai_tumor.dicom import names, nifti
-from monai_tumor.dicom.audit import Audit, Samples, audit, sample
+from monai_tumor.dicom.assemble import assemble
+from monai_tumor.dicom.audit import Audit, audit
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
 from monai_tumor.dicom.files import Limits, Source, find, quiet, read_header
 from monai_tumor.dicom.frames import Slice, integer, slices_of
-from monai_tumor.dicom.geometry import Floats, Kind, affine
-from monai_tumor.dicom.pixels import RGB, Reader, measured
+from monai_tumor.dicom.pixels import Reader
 from monai_tumor.dicom.reasons import Reason, RefusalError
-from monai_tumor.dicom.resample import fill, grid_samples, onto, regular_grid
 from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe, groups_of
@@ -91,8 +89,9 @@ def convert(
             )
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
-        writer = _Writer(folder, options)
-        made = [entry for one in found for entry in writer.series(one)]
+        with Reader() as reader:
+            writer = _Writer(folder, options, reader)
+            made = [entry for one in found for entry in writer.series(one)]
     if all(entry.path is None for entry in made):
         raise NothingConvertedError(tuple(made))
     return made
@@ -125,7 +124,7 @@ def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> li
             read = read_header(source, options.limits)
             if read is None:
                 continue
-            header, uid = read, _uid(read)
+            header, uid = read, _uid(source, read)
             if wanted is not None and uid != wanted:
                 continue
             slices = slices_of(source, header, options.limits)
@@ -165,9 +164,14 @@ def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Optio
                 )
 
 
-def _uid(header: Dataset) -> str:
-    with quiet():
-        return str(header.get("SeriesInstanceUID", "") or "")
+def _uid(source: Source, header: Dataset) -> str:
+    try:
+        with quiet():
+            return str(header.get("SeriesInstanceUID", "") or "")
+    except Exception as error:  # pydicom converts values when first read
+        raise RefusalError(
+            Reason.BAD_HEADER, f"{source.name} has a malformed series instance UID ({error})."
+        ) from error
 
 
 def _number(header: Dataset) -> int:
@@ -181,11 +185,11 @@ def _number(header: Dataset) -> int:
 class _Writer:
     """Writes the volumes of series into one folder, no two under one name."""
 
-    def __init__(self, folder: Path, options: Options):
+    def __init__(self, folder: Path, options: Options, reader: Reader):
         self._folder = folder
         self._options = options
         self._layout = names.Layout(folder, options.bids, options.keep_identity)
-        self._reader = Reader()
+        self._reader = reader
 
     def series(self, one: _Series) -> list[ConvertedSeries]:
         """What became of one series."""
@@ -207,7 +211,7 @@ class _Writer:
         with quiet():
             fields = _fields(volume.first, self._options)
         role = classify(fields)
-        made = assemble(volume, self._reader, self._options)
+        made = assemble(volume, self._reader, self._options.limits, self._options.resample)
         step, timing = _timing(volume)
         path = self._layout.path(one.header, volume.label, role)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -277,114 +281,6 @@ def _fields(first: Slice, options: Options) -> dict[str, Any]:
         raise RefusalError(
             Reason.BAD_HEADER, f"{first.source.name} has a malformed header ({error})."
         ) from error
-
-
-@dataclass(frozen=True)
-class Assembled:
-    """A volume ready to be written.
-
-    Attributes:
-        data: measured values, [columns, rows, slices] or with times behind.
-        affine: RAS mm, [4, 4].
-        samples: what an audit of the written file must find.
-        repairs: what was mended.
-        warnings: what a reader should know.
-    """
-
-    data: NDArray[Any]
-    affine: Floats
-    samples: list[Samples]
-    repairs: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def assemble(volume: Volume, reader: Reader, options: Options) -> Assembled:
-    """The voxels of `volume`, where they lie, and samples to audit them by.
-
-    Raises:
-        RefusalError: a slice cannot be decoded, or slices differ in kind.
-    """
-    rng = np.random.default_rng(0)
-    flat = [(t, one) for t, point in enumerate(volume.points) for one in point]
-    rows, columns = volume.first.plane.shape
-    samples: list[Samples] = []
-    stored: NDArray[Any] | None = None
-    for n, (t, one) in enumerate(flat):
-        pixels = reader.stored(one)
-        if stored is None:
-            if rows * columns * len(flat) * pixels.itemsize > options.limits.volume_bytes:
-                raise RefusalError(
-                    Reason.TOO_LARGE, f"{len(flat)} slices of {rows} x {columns} are too many."
-                )
-            stored = np.empty((columns, rows, len(flat)), pixels.dtype, order="F")
-        if pixels.dtype != stored.dtype:
-            raise RefusalError(
-                Reason.UNSUPPORTED_PIXELS,
-                f"{one.source.name} stores {pixels.dtype}, others of its series {stored.dtype}.",
-            )
-        stored[:, :, n] = pixels.T
-        samples.append(sample(one, pixels, t, rng))
-    assert stored is not None
-    data = measured(stored, [one for _, one in flat])
-    shape = (columns, rows, len(volume.points[0]), len(volume.points))
-    return _mend(volume, data.reshape(shape, order="F"), samples, reader, options)
-
-
-def _mend(
-    volume: Volume, data: NDArray[Any], samples: list[Samples], reader: Reader, options: Options
-) -> Assembled:
-    stack, planes = volume.stack, [one.plane for one in volume.points[0]]
-    repairs: list[str] = []
-    warnings: list[str] = []
-    step: Any = stack.step
-    if stack.kind is Kind.MISSING:
-        _only_grey(data, volume)
-        data = fill(data, stack)
-        repairs.append(f"{stack.missing} missing slice(s) interpolated")
-        places = [p for p in range(stack.index[-1] + 1) if p not in stack.index]
-        warnings.append(f"interpolated slices: {', '.join(map(str, places))}")
-        if options.resample and stack.sheared:
-            raise RefusalError(
-                Reason.MISSING_SLICES,
-                f"{volume.first.source.name}: a sheared stack with missing slices cannot be "
-                "resampled; convert without --resample.",
-            )
-    if stack.kind is Kind.SINGLE:
-        step, note = _thickness(volume.first)
-        warnings += note
-    transform = affine(planes[0], step)
-    if stack.kind is Kind.VARIABLE or (stack.sheared and options.resample):
-        _only_grey(data, volume)
-        grid = regular_grid(planes)
-        whole = data.dtype.kind in "iu"
-        data, transform = onto(grid, data, planes), grid.affine
-        rng = np.random.default_rng(0)
-        samples = [
-            noted
-            for t, point in enumerate(volume.points)
-            for noted in grid_samples(grid, point, reader.stored, t, rng, whole)
-        ]
-        what = "uneven spacing" if stack.kind is Kind.VARIABLE else "shear"
-        repairs.append(f"{what} resampled onto slices {grid.gap:.4f} mm apart")
-    if data.shape[3] == 1:
-        data = data[..., 0]
-    return Assembled(data, transform, samples, tuple(repairs), tuple(warnings))
-
-
-def _only_grey(data: NDArray[Any], volume: Volume) -> None:
-    if data.dtype == RGB:
-        raise RefusalError(
-            Reason.UNSUPPORTED_PIXELS,
-            f"{volume.first.source.name} is in colour, which is not interpolated.",
-        )
-
-
-def _thickness(one: Slice) -> tuple[Floats, list[str]]:
-    """The step of a single slice: its thickness, as no position can tell."""
-    thickness = one.thickness or 0.0
-    if thickness > 0:
-        return one.plane.normal * thickness, []
-    return one.plane.normal, ["one slice of unknown thickness: 1 mm is written"]
 
 
 def _timing(volume: Volume) -> tuple[float, list[float]]:

@@ -103,7 +103,11 @@ def slices_of(source: Source, header: Dataset, limits: Limits) -> list[Slice]:
     """
     try:
         with quiet():
-            _check(source, header, limits)
+            check_image(source, header, limits)
+            if "ModalityLUTSequence" in header:
+                raise RefusalError(
+                    Reason.NONLINEAR_LUT, f"{source.name} maps its values by a table, not a line."
+                )
             if "MOSAIC" in texts(header, "ImageType"):
                 from monai_tumor.dicom.mosaic import tiles
 
@@ -127,7 +131,12 @@ def slices_of(source: Source, header: Dataset, limits: Limits) -> list[Slice]:
         ) from error
 
 
-def _check(source: Source, header: Dataset, limits: Limits) -> None:
+def check_image(source: Source, header: Dataset, limits: Limits) -> None:
+    """Check that a file holds an image, of a size that may be decoded.
+
+    Raises:
+        RefusalError: it does not.
+    """
     storage = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
     if storage.startswith(_NOT_IMAGES):
         name = getattr(header.get("SOPClassUID"), "name", storage)
@@ -146,10 +155,6 @@ def _check(source: Source, header: Dataset, limits: Limits) -> None:
     volume = rows * columns * frames * (integer(header, "BitsAllocated") or 16) // 8
     if volume > limits.volume_bytes:
         raise RefusalError(Reason.TOO_LARGE, f"{source.name} claims {volume >> 20} MiB of pixels.")
-    if "ModalityLUTSequence" in header:
-        raise RefusalError(
-            Reason.NONLINEAR_LUT, f"{source.name} maps its values by a table, not a line."
-        )
 
 
 def _enhanced(source: Source, header: Dataset) -> list[Slice]:
@@ -190,6 +195,9 @@ _MACROS = {
     "AcquisitionContrast": "MRImageFrameTypeSequence",
     "DiffusionBValue": "MRDiffusionSequence",
     "PixelBandwidth": "MRImagingModifierSequence",
+    "WindowCenter": "FrameVOILUTSequence",
+    "WindowWidth": "FrameVOILUTSequence",
+    "VOILUTFunction": "FrameVOILUTSequence",
 }
 
 

@@ -38,6 +38,9 @@ class Reason(StrEnum):
     CHOOSE_FRAME = "choose-frame"
 
 
+_LONGEST = 400
+
+
 class RefusalError(DicomError):
     """A file or series that cannot be converted correctly; nothing was written for it.
 
@@ -46,6 +49,7 @@ class RefusalError(DicomError):
     """
 
     def __init__(self, reason: Reason, message: str):
-        tag = f"[{reason}]"
-        super().__init__(message if tag in message else f"{message} {tag}")
+        line = " ".join(message.split())  # decoders' own messages run over many lines
+        line = line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
+        super().__init__(line if f"[{reason}]" in line else f"{line} [{reason}]")
         self.reason = reason
