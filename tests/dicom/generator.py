@@ -93,6 +93,8 @@ def header(grid: Grid, **tags) -> Dataset:
     ds.SeriesInstanceUID = grid.uid
     ds.FrameOfReferenceUID = "1.2.3"
     ds.Modality = "MR"
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    ds.StudyDate, ds.StudyTime, ds.StudyID = "20200101", "120000", "1"
     ds.PatientName = "Secret^Name"
     ds.PatientID = "SECRET-ID"
     ds.PatientBirthDate = "19600102"
