@@ -74,9 +74,11 @@ def decode(dataset: Dataset, source: Source, frame: int, worker: "Worker") -> Pi
         RefusalError: pixels are absent, cut short, or in a form no decoder here can read.
     """
     with quiet():
-        _check_length(dataset, source)
         try:
+            _check_length(dataset, source)
             pixels = _pixels(dataset, frame, worker)
+        except RefusalError:
+            raise
         except Exception as error:  # each codec raises its own
             raise RefusalError(
                 Reason.UNDECODABLE, f"{source.name} cannot be decoded ({error})."
