@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 from monai_tumor.dicom.files import Limits, Source, quiet
 from monai_tumor.dicom.geometry import Plane, valid_cosines
@@ -315,8 +316,8 @@ def _floats(
 
 def traits_of(groups: Sequence[Dataset]) -> Traits:
     """What tells a slice from others at the same place."""
-    frame_type = look_up(groups, "FrameType") or look_up(groups, "ImageType") or ()
-    role = tuple(str(t) for t in ([frame_type] if isinstance(frame_type, str) else frame_type))
+    frame_type = look_up(groups, "FrameType") or look_up(groups, "ImageType") or ""
+    role = tuple(map(str, frame_type if isinstance(frame_type, MultiValue) else [frame_type]))
     component = look_up(groups, "ComplexImageComponent")
     header = groups[-1]
     ge_component = header.get((0x0043, 0x102F))  # GE: 0 magnitude, 1 phase, 2 real, 3 imaginary
@@ -389,4 +390,4 @@ def texts(header: Dataset, keyword: str) -> list[str]:
     value = header.get(keyword)
     if value is None or value == "":
         return []
-    return [str(value)] if isinstance(value, str) else [str(v) for v in value]
+    return [str(v) for v in value] if isinstance(value, MultiValue) else [str(value)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 
 from monai_tumor.dicom.frames import look_up, texts
 
@@ -86,10 +87,10 @@ def describe(groups: Sequence[Dataset], keep_identity: bool) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     for name, keyword in _TEXT.items():
-        found = [look_up(groups, keyword)]
-        values = [v for f in found if f is not None for v in ([f] if isinstance(f, str) else f)]
-        if values:
-            fields[name] = str(values[0]) if len(values) == 1 else [str(v) for v in values]
+        value = look_up(groups, keyword)
+        if value is not None:
+            several = isinstance(value, MultiValue)
+            fields[name] = [str(v) for v in value] if several else str(value)
     for name, keyword in _NUMBER.items():
         _put(fields, name, look_up(groups, keyword), 1.0)
     for name, keywords in _SECONDS.items():

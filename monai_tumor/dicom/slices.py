@@ -148,9 +148,10 @@ def _frame(source: Source, header: Dataset, frame: int | None) -> int:
         raise RefusalError(
             Reason.CHOOSE_FRAME, f"{source.name} has {count} frames; choose one from 1 to {count}."
         )
-    if not 1 <= (frame or 1) <= count:
-        raise RefusalError(Reason.CHOOSE_FRAME, f"{source.name} has no frame {frame}, of {count}.")
-    return (frame or 1) - 1
+    number = 1 if frame is None else frame
+    if not 1 <= number <= count:
+        raise RefusalError(Reason.CHOOSE_FRAME, f"{source.name} has no frame {number}, of {count}.")
+    return number - 1
 
 
 def _picture(source: Source, header: Dataset, recipe: Recipe, frame: int) -> Picture:
