@@ -25,6 +25,7 @@ from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe, groups_of
+from monai_tumor.errors import DicomError
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,8 @@ def convert(
     try:
         mend = frozenset(Repair(one) for one in repair)
     except ValueError:
-        raise RefusalError(
-            Reason.BAD_HEADER, f"Unknown repair in {list(repair)}; choose of {list(Repair)}."
-        ) from None
+        known = ", ".join(Repair)
+        raise DicomError(f"Unknown repair among {list(repair)}; there are {known}.") from None
     options = Options(bids, resample, keep_identity, mend, limits or Limits())
     with tempfile.TemporaryDirectory() as scratch:
         sources = find([Path(one) for one in given], Path(scratch), options.limits)
@@ -88,13 +88,20 @@ def convert(
                 else f"No series {series!r} in {', '.join(map(str, given))}.",
             )
         folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         with Reader() as reader:
             writer = _Writer(folder, options, reader)
             made = [entry for one in found for entry in writer.series(one)]
     if all(entry.path is None for entry in made):
         raise NothingConvertedError(tuple(made))
     return made
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DicomError(f"Cannot write into {folder} ({error}); choose another folder.") from error
 
 
 @dataclass
@@ -153,14 +160,13 @@ def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Optio
         for one in found:
             if all(s.source.path.parent != bad.source.path.parent for s in one.slices):
                 continue
-            note = f"{bad.source.name}, which lies beside this series, cannot be read"
             if Repair.UNREADABLE in options.repair:
-                one.warnings = (*one.warnings, note)
+                one.warnings = (*one.warnings, "a file beside this series cannot be read")
             else:
                 one.refusal = one.refusal or RefusalError(
                     Reason.UNREADABLE,
-                    f"{note} and may be one of its slices; fetch it again, or ask for the repair "
-                    "'unreadable' to convert without it.",
+                    f"{bad.source.name} lies beside this series, cannot be read, and may be one of "
+                    "its slices; fetch it again, or ask for the repair 'unreadable'.",
                 )
 
 

@@ -82,6 +82,7 @@ class Slice:
         plane: where it lies.
         pixels: where its values are.
         traits: what tells it from others at the same place.
+        space: frame of reference UID; positions under different ones do not compare.
         thickness: mm, as stated; used for a slice that stands alone only.
         time: seconds since midnight at which it was acquired.
     """
@@ -92,6 +93,7 @@ class Slice:
     plane: Plane
     pixels: Pixels
     traits: Traits
+    space: str = ""
     thickness: float | None = None
     time: float | None = None
 
@@ -228,6 +230,7 @@ def _slice(source: Source, header: Dataset, groups: Sequence[Dataset], frame: in
         plane=plane_of(source, header, groups),
         pixels=pixels_of(source, header, groups, frame),
         traits=traits_of(groups),
+        space=str(header.get("FrameOfReferenceUID", "")),
         thickness=_number(groups, "SliceThickness"),
         time=time_of(groups),
     )

@@ -60,6 +60,7 @@ def tiles(source: Source, header: Dataset) -> list[Slice]:
                     pixels, corner=(number // side * shape[0], number % side * shape[1])
                 ),
                 traits=traits,
+                space=str(header.get("FrameOfReferenceUID", "")),
                 time=time,
             )
         )

@@ -49,7 +49,8 @@ class RefusalError(DicomError):
     """
 
     def __init__(self, reason: Reason, message: str):
-        line = " ".join(message.split())  # decoders' own messages run over many lines
+        # Decoders' messages run over many lines; names from outside may hold control characters.
+        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
         line = line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
         super().__init__(line if f"[{reason}]" in line else f"{line} [{reason}]")
         self.reason = reason

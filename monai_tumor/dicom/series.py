@@ -1,13 +1,14 @@
 """Slices into volumes: which belong together, and which of several at one place is which.
 
-Slices of one series are always parted by shape, pixel spacing, orientation and colour. They are
-parted further (by role, echo, inversion time, diffusion, time, acquisition) only where several lie
-at the same place, and only by a trait that tells those apart.
+Slices of one series are always parted by shape, pixel spacing, orientation, colour and frame of
+reference. They are parted further (by role, echo, inversion time, diffusion, time, acquisition)
+only where several lie at the same place, and only by a trait that tells those apart.
 """
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +20,10 @@ from monai_tumor.dicom.reasons import Reason, RefusalError
 
 _COSINES_EQUAL = 2e-4  # 0.05 mm at the far side of 256 mm
 _SPACING_EQUAL = 1e-4
+# More missing slices than this in a row, or more than half as many as there are, are not filled:
+# two slabs in one series are not one volume.
+_MOST_IN_A_ROW = 3
+_WIDEST_GAP = 4.0  # times the median; nor are slices further apart than this resampled
 
 
 class Repair(StrEnum):
@@ -39,7 +44,7 @@ class Volume:
         points: [time][place], each time point's slices from first to last along the normal.
         stack: how they lie; the same for every time point.
         axis: what the fourth axis is: `time`, `diffusion`, `trigger`; empty for a 3D volume.
-        dropped: instances left out because another holds the same pixels at the same place.
+        dropped: UIDs left out because another instance holds the same pixels at the same place.
         repairs: what was mended so far.
         warnings: what a reader should know.
     """
@@ -111,17 +116,11 @@ def volumes(
 
 def _with_dropped(volume: Volume, dropped: Sequence[Slice]) -> Volume:
     uids = {s.uid for point in volume.points for s in point}
-    repeated = tuple(s.source.name for s in dropped if s.uid in uids)
+    repeated = tuple(s.uid for s in dropped if s.uid in uids)
     if not repeated:
         return volume
     note = f"{len(repeated)} file(s) repeat an instance that is already there"
-    return _changed(volume, dropped=volume.dropped + repeated, warnings=(*volume.warnings, note))
-
-
-def _changed(volume: Volume, **changes: Any) -> Volume:
-    from dataclasses import replace
-
-    return replace(volume, **changes)
+    return replace(volume, dropped=volume.dropped + repeated, warnings=(*volume.warnings, note))
 
 
 def _once(slices: Sequence[Slice], same_pixels: SamePixels) -> tuple[list[Slice], list[Slice]]:
@@ -148,7 +147,7 @@ def _once(slices: Sequence[Slice], same_pixels: SamePixels) -> tuple[list[Slice]
 
 
 def _blocks(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices of one shape, spacing, orientation and colour."""
+    """Slices of one shape, spacing, orientation, colour and frame of reference."""
     blocks: list[list[Slice]] = []
     for one in slices:
         for block in blocks:
@@ -162,6 +161,10 @@ def _blocks(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 def _alike(a: Slice, b: Slice) -> bool:
     p, q = a.plane, b.plane
+    if a.space != b.space:
+        return False
+    if (p.shape, p.spacing, p.row, p.column) == (q.shape, q.spacing, q.row, q.column):
+        return a.pixels.color == b.pixels.color
     return bool(
         p.shape == q.shape
         and a.pixels.color == b.pixels.color
@@ -266,17 +269,23 @@ def _volume(
     )
     stack = classify([s.plane for s in parts[0].slices])
     name = parts[0].slices[0].source.name
-    if stack.kind is Kind.MISSING and Repair.MISSING not in repair:
-        raise RefusalError(
-            Reason.MISSING_SLICES,
-            f"{stack.missing} slice(s) are missing among {len(stack.order)} (series of {name}); "
-            "find them, or ask for the repair 'missing' to interpolate.",
-        )
-    if stack.kind is Kind.VARIABLE and Repair.VARIABLE not in repair:
+    if stack.kind is Kind.MISSING:
+        most = max(b - a - 1 for a, b in itertools.pairwise(stack.index))
+        few = most <= _MOST_IN_A_ROW and 2 * stack.missing <= len(stack.order)
+        advice = "or ask for the repair 'missing' to interpolate" if few else "too many to fill"
+        if Repair.MISSING not in repair or not few:
+            raise RefusalError(
+                Reason.MISSING_SLICES,
+                f"{stack.missing} slice(s) are missing among {len(stack.order)} (series of "
+                f"{name}); find them, {advice}.",
+            )
+    wide = stack.kind is Kind.VARIABLE and max(stack.gaps) > _WIDEST_GAP * np.median(stack.gaps)
+    if stack.kind is Kind.VARIABLE and (wide or Repair.VARIABLE not in repair):
+        advice = "they are no one volume" if wide else "ask for the repair 'variable' to resample"
         raise RefusalError(
             Reason.VARIABLE_SPACING,
             f"Slices are {min(stack.gaps):.3f} to {max(stack.gaps):.3f} mm apart or not in line "
-            f"(series of {name}); ask for the repair 'variable' to resample.",
+            f"(series of {name}); {advice}.",
         )
     points = tuple(
         tuple(p.slices[i] for i in classify([s.plane for s in p.slices]).order) for p in parts
@@ -309,7 +318,7 @@ def _without_twins(slices: list[Slice], same_pixels: SamePixels) -> tuple[list[S
                     f"{place[0].source.name} and {other.source.name} lie at the same place with "
                     "different pixels, and nothing in their headers tells them apart.",
                 )
-            dropped.append(other.source.name)
+            dropped.append(other.uid)
     return kept, dropped
 
 

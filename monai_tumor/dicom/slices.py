@@ -21,6 +21,7 @@ from monai_tumor.dicom.files import Limits, Source, quiet, read_header
 from monai_tumor.dicom.frames import check_image, integer, look_up, pixels_of
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.sidecar import groups_of
+from monai_tumor.errors import DicomError
 
 # Centre and width, HU.
 WINDOWS = MappingProxyType(
@@ -104,7 +105,7 @@ def read_slice(
     made, bounds = recipe or Recipe(), limits or Limits()
     if made.window not in ("file", "range", *WINDOWS):
         known = ", ".join(("file", "range", *WINDOWS))
-        raise RefusalError(Reason.BAD_HEADER, f"Unknown window {made.window!r}; choose of {known}.")
+        raise DicomError(f"Unknown window {made.window!r}; choose of {known}.")
     source = Source(Path(path), Path(path).name, named=True)
     if not source.path.is_file():
         raise RefusalError(Reason.NOT_FOUND, f"No file {source.path.name!r}.")

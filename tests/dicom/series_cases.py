@@ -287,9 +287,9 @@ def cases() -> list[Case]:
             options={"repair": ["missing"]},
         ),
         Case(
-            "three missing repaired, oblique",
-            _put(_without(classic(OBLIQUE), 1, 2, 5)),
-            stack="missing(3)",
+            "two missing repaired, oblique",
+            _put(_without(classic(OBLIQUE), 1, 4)),
+            stack="missing(2)",
             options={"repair": ["missing"]},
         ),
         Case(
@@ -305,6 +305,25 @@ def cases() -> list[Case]:
             options={"repair": ["missing"]},
         ),
         Case("uneven spacing", _put(classic(UNEVEN)), (), ["variable-spacing"]),
+        Case(
+            "uneven spacing under a tilt repaired",
+            _put(classic(g(depths=UNEVEN.depths, tilt=0.8))),
+            stack="variable, sheared",
+            options={"repair": ["variable"]},
+            margin=3,
+        ),
+        Case(
+            "two slabs far apart",
+            _put(classic(g(depths=[0, 3, 6, 9, 60, 63, 66]))),
+            (),
+            ["missing-slices"],
+            options={"repair": ["missing", "variable"]},
+        ),
+        Case(
+            "two frames of reference",
+            _put(classic(u := g()) + classic(g(uid=u.uid), 50, FrameOfReferenceUID="1.2.9")),
+            [(0,), (50,)],
+        ),
         Case(
             "uneven spacing repaired",
             _put(classic(g(depths=UNEVEN.depths))),

@@ -98,12 +98,17 @@ def test_what_is_not_there_and_what_is_not_dicom(tmp_path):
         convert(tmp_path / "empty", tmp_path / "out")
 
 
+def write_disc(folder, disc):
+    files = FileSet()
+    for path in sorted(folder.iterdir()):
+        files.add(path)
+    files.write(disc)
+    files._tmpdir.cleanup()  # pydicom leaves that to the garbage collector, which warns
+
+
 def test_dicomdir(tmp_path):
     save_all(classic(Grid()), tmp_path / "in")
-    files = FileSet()
-    for path in sorted((tmp_path / "in").iterdir()):
-        files.add(path)
-    files.write(tmp_path / "disc")
+    write_disc(tmp_path / "in", tmp_path / "disc")
     (one,) = convert(tmp_path / "disc" / "DICOMDIR", tmp_path / "out")
     assert one.shape == (10, 12, 7)
     # A disc copied in part: the list tells what is lacking.
@@ -114,10 +119,7 @@ def test_dicomdir(tmp_path):
 
 def test_dicomdir_that_points_outside(tmp_path):
     save_all(classic(Grid(count=2)), tmp_path / "in")
-    files = FileSet()
-    for path in sorted((tmp_path / "in").iterdir()):
-        files.add(path)
-    files.write(tmp_path / "disc")
+    write_disc(tmp_path / "in", tmp_path / "disc")
     listing = tmp_path / "disc" / "DICOMDIR"
     content = listing.read_bytes()
     target = b"\\".join(p.encode() for p in sorted((tmp_path / "disc").rglob("*"))[-1].relative_to(

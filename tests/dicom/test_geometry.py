@@ -28,6 +28,10 @@ grids = st.builds(
 )
 
 
+def five_or_more(grid: Grid) -> bool:
+    return grid.count > 4
+
+
 @settings(max_examples=150, deadline=None)
 @given(grids, st.randoms(use_true_random=False))
 def test_any_orientation_spacing_and_order(grid, random):
@@ -47,7 +51,7 @@ def test_any_orientation_spacing_and_order(grid, random):
 
 
 @settings(max_examples=60, deadline=None)
-@given(grids.filter(lambda g: g.count > 4), st.data())
+@given(grids.filter(five_or_more), st.data())
 def test_any_missing_slice_is_seen(grid, data):
     planes = planes_of(grid)
     gone = data.draw(st.integers(1, grid.count - 2))
@@ -57,7 +61,7 @@ def test_any_missing_slice_is_seen(grid, data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(grids.filter(lambda g: g.count > 3), st.data())
+@given(grids.filter(five_or_more), st.data())
 def test_any_slice_out_of_place_is_seen(grid, data):
     moved = data.draw(st.integers(0, grid.count - 1))
     share = data.draw(st.floats(0.2, 0.4))

@@ -7,6 +7,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from dicom.generator import Grid, classic, enhanced, header, put_pixels, save
 from monai_tumor.dicom import Reason, RefusalError
 from monai_tumor.dicom.slices import Recipe, read_slice, windowed
+from monai_tumor.errors import DicomError
 
 
 def one(tmp_path, stored=None, bits=16, signed=False, **tags):
@@ -135,7 +136,7 @@ def test_no_file_no_dicom_no_such_window(tmp_path):
     assert refusal(tmp_path / "none") is Reason.NOT_FOUND
     (tmp_path / "text").write_text("hello, this is text")
     assert refusal(tmp_path / "text") is Reason.NOT_DICOM
-    with pytest.raises(RefusalError, match="Unknown window 'skin'; choose of file, range, lung"):
+    with pytest.raises(DicomError, match="Unknown window 'skin'; choose of file, range, lung"):
         read_slice(one(tmp_path), Recipe(window="skin"))
 
 
