@@ -1,4 +1,6 @@
+import gc
 import os
+import warnings
 import zipfile
 
 import pytest
@@ -99,11 +101,15 @@ def test_what_is_not_there_and_what_is_not_dicom(tmp_path):
 
 
 def write_disc(folder, disc):
-    files = FileSet()
-    for path in sorted(folder.iterdir()):
-        files.add(path)
-    files.write(disc)
-    files._tmpdir.cleanup()  # pydicom leaves that to the garbage collector, which warns
+    with warnings.catch_warnings():
+        # pydicom leaves its temporary folders to the garbage collector, which warns.
+        warnings.simplefilter("ignore", ResourceWarning)
+        files = FileSet()
+        for path in sorted(folder.iterdir()):
+            files.add(path)
+        files.write(disc)
+        del files
+        gc.collect()
 
 
 def test_dicomdir(tmp_path):
