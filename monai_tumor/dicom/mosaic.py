@@ -34,22 +34,25 @@ def tiles(source: Source, header: Dataset) -> list[Slice]:
         raise RefusalError(
             Reason.MOSAIC_UNKNOWN, f"{source.name} is a mosaic that does not say how its tiles lie."
         )
-    if abs(abs(normal @ whole.normal) - 1) > 1e-3:
+    if abs(normal @ whole.normal - 1) > 1e-3:
+        # Where tiles run against row x column, SPM takes the stated position for the last tile's,
+        # nibabel for the first's; neither is documented.
         raise RefusalError(
-            Reason.MOSAIC_UNKNOWN, f"{source.name} is a mosaic with slice normal {normal.tolist()}."
+            Reason.MOSAIC_UNKNOWN,
+            f"{source.name} is a mosaic whose slices do not run along row x column but along "
+            f"{normal.tolist()}; export it as single slices.",
         )
     shape = (whole.shape[0] // side, whole.shape[1] // side)
     # The stated position is that of the mosaic's corner, as if the mosaic were centred where the
     # slice is.
     half = ((whole.shape[0] - shape[0]) / 2, (whole.shape[1] - shape[1]) / 2)
     first = whole.points([half[0]], [half[1]])[0]
-    direction = whole.normal * np.sign(normal @ whole.normal)
     traits = traits_of([header])
     pixels = pixels_of(source, header, [header], 0)
     time = time_of([header])
     slices = []
     for number in range(count):
-        position = first + number * gap * direction
+        position = first + number * gap * whole.normal
         slices.append(
             Slice(
                 source=source,

@@ -91,10 +91,13 @@ def test_a_worker_that_hangs_is_ended(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"])
-def test_itk_decodes_to_the_same_values(name):
-    import io
-
-    single = pydicom.dcmread(io.BytesIO(frame_of(name)))
+def test_itk_decodes_to_the_same_values(tmp_path, monkeypatch):
+    script = (
+        "import runpy, sys; sys.modules['gdcm'] = None; runpy.run_path({!r}, run_name='__main__')"
+    )
+    (tmp_path / "worker.py").write_text(script.format(decode_worker.__file__))
+    monkeypatch.setattr(decode_worker, "__file__", str(tmp_path / "worker.py"))
     expected = pydicom.dcmread(get_testdata_file(GREY[0])).pixel_array
-    assert np.array_equal(decode_worker.with_itk(single), expected)
+    with Worker() as worker:
+        for name in ("MR_small_RLE.dcm", "MR_small_jpeg_ls_lossless.dcm"):
+            assert np.array_equal(worker.decode(frame_of(name)), expected)
