@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from monai_tumor.dicom.audit import Samples, sample
 from monai_tumor.dicom.decode import RGB
 from monai_tumor.dicom.files import Limits
-from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.geometry import Floats, Kind, affine
 from monai_tumor.dicom.pixels import Reader, measured
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.resample import fill, grid_samples, onto, regular_grid
 from monai_tumor.dicom.series import Volume
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from monai_tumor.dicom import nifti
 from monai_tumor.dicom.decode import RGB
-from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
 
 _PIXELS_A_SLICE = 64
 _VOXELS_AWAY = 0.1

@@ -19,12 +19,14 @@ from monai_tumor.dicom.assemble import assemble
 from monai_tumor.dicom.audit import Audit, audit
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
 from monai_tumor.dicom.files import Limits, Source, find, quiet, read_header
-from monai_tumor.dicom.frames import Slice, integer, slices_of
+from monai_tumor.dicom.frames import slices_of
+from monai_tumor.dicom.headers import groups_of, integer
 from monai_tumor.dicom.pixels import Reader
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
-from monai_tumor.dicom.sidecar import describe, groups_of
+from monai_tumor.dicom.sidecar import describe
 from monai_tumor.errors import DicomError
 
 

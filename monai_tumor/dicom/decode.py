@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from monai_tumor.dicom import decode_worker
 from monai_tumor.dicom.files import Source, quiet
-from monai_tumor.dicom.frames import integer
+from monai_tumor.dicom.headers import integer
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 Pixels = NDArray[Any]

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from nibabel.nicom import csareader
 from pydicom import Dataset
 
-from monai_tumor.dicom.files import Source
-from monai_tumor.dicom.frames import Slice, integer, pixels_of, plane_of, time_of, traits_of
+from monai_tumor.dicom.files import Source, quiet
 from monai_tumor.dicom.geometry import triple
+from monai_tumor.dicom.headers import integer, time_of
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice, pixels_of, plane_of, traits_of
 
 
 def tiles(source: Source, header: Dataset) -> list[Slice]:
@@ -71,6 +71,9 @@ def tiles(source: Source, header: Dataset) -> list[Slice]:
 
 
 def _csa(header: Dataset) -> dict[str, Any] | None:
+    with quiet():  # importing nibabel's DICOM room warns that it is experimental
+        from nibabel.nicom import csareader
+
     csa = csareader.get_csa_header(header)
     return None if csa is None else csa["tags"]
 

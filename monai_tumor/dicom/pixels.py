@@ -7,8 +7,8 @@ import numpy as np
 from pydicom import Dataset
 
 from monai_tumor.dicom.decode import RGB, Pixels, Worker, decode, read_dataset
-from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
 
 
 class Reader:

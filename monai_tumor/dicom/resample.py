@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_tumor.dicom.audit import Samples
-from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.geometry import Floats, Plane, Stack, affine, triple
+from monai_tumor.dicom.records import Slice
 
 Array = NDArray[Any]
 

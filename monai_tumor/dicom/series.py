@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from monai_tumor.dicom.frames import Slice
 from monai_tumor.dicom.geometry import SAME_PLACE_MM, Kind, Plane, Stack, classify
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
 
 _COSINES_EQUAL = 2e-4  # 0.05 mm at the far side of 256 mm
 _SPACING_EQUAL = 1e-4

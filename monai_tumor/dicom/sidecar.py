@@ -9,7 +9,7 @@ from typing import Any
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 
-from monai_tumor.dicom.frames import look_up, texts
+from monai_tumor.dicom.headers import look_up, texts
 
 # BIDS name -> DICOM keyword, for what is kept as it is.
 _TEXT = {
@@ -70,19 +70,11 @@ _IDENTITY = (
 )
 
 
-def groups_of(header: Dataset, frame: int) -> list[Dataset]:
-    """Where to look attributes of `frame` up, nearest first."""
-    frames = header.get("PerFrameFunctionalGroupsSequence")
-    shared = header.get("SharedFunctionalGroupsSequence")
-    nearest = [frames[frame]] if frames and frame < len(frames) else []
-    return [*nearest, *([shared[0]] if shared else []), header]
-
-
 def describe(groups: Sequence[Dataset], keep_identity: bool) -> dict[str, Any]:
     """BIDS fields of one frame, JSON-ready; absent ones are left out.
 
     Args:
-        groups: from `groups_of`.
+        groups: from `headers.groups_of`.
         keep_identity: also write who, where and when.
     """
     fields: dict[str, Any] = {}

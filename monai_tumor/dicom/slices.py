@@ -18,9 +18,10 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi
 
 from monai_tumor.dicom.decode import RGB, Worker, decode, read_dataset
 from monai_tumor.dicom.files import Limits, Source, quiet, read_header
-from monai_tumor.dicom.frames import check_image, integer, look_up, pixels_of
+from monai_tumor.dicom.frames import check_image
+from monai_tumor.dicom.headers import groups_of, integer, look_up
 from monai_tumor.dicom.reasons import Reason, RefusalError
-from monai_tumor.dicom.sidecar import groups_of
+from monai_tumor.dicom.records import pixels_of
 from monai_tumor.errors import DicomError
 
 # Centre and width, HU.
