@@ -75,9 +75,10 @@ class _Part:
 
 
 # Traits that may tell apart slices at one place, most telling first. A static trait makes files of
-# their own, the others a fourth axis.
+# their own, the others a fourth axis; acquisitions do either.
 _STATIC = ("role", "echo", "inversion")
-_AXES = {"diffusion": "diffusion", "temporal": "time", "trigger": "trigger"}
+_AXES = {"diffusion": "diffusion", "temporal": "time", "trigger": "trigger", "repeat": "time"}
+_TRAITS = (*_STATIC, "diffusion", "temporal", "trigger", "acquisition")
 
 
 def volumes(
@@ -100,7 +101,7 @@ def volumes(
     for number, block in enumerate(blocks, 1):
         prefix = (f"o{number}",) if len(blocks) > 1 else ()
         try:
-            parts = _part(block, (*_STATIC, *_AXES, "acquisition"))
+            parts = _part(block, _TRAITS)
         except RefusalError as error:
             made.append(error)
             continue
@@ -229,12 +230,17 @@ def _files(parts: list[_Part]) -> list[tuple[tuple[str, ...], list[_Part]]]:
 
 
 def _acquisitions_as_time(parts: list[_Part]) -> None:
-    """Three or more acquisitions of the same places are a time series; two stay two files."""
+    """Make acquisitions a fourth axis: three or more of the same places, or beside another axis.
+
+    Two stay two files: before and after contrast, say.
+    """
     numbers = {part.values.get("acquisition") for part in parts}
-    depths = {tuple(len(place) for place in _places(part.slices)) for part in parts}
-    if len(numbers) > 2 and None not in numbers and len(depths) == 1:
+    sizes = {len(_places(part.slices)) for part in parts}
+    series = len(numbers) > 2 and None not in numbers and len(sizes) == 1
+    if series or any(part.values.keys() & _AXES.keys() for part in parts):
         for part in parts:
-            part.values.setdefault("temporal", part.values.pop("acquisition"))
+            if "acquisition" in part.values:
+                part.values["repeat"] = part.values.pop("acquisition")
 
 
 def _label(key: str, value: Any, values: Sequence[Any]) -> str:
@@ -265,10 +271,32 @@ def _volume(
             _rank(p.values.get("temporal")),
             _rank(p.values.get("trigger")),
             min(s.instance for s in p.slices),
+            _rank(p.slices[0].traits.acquisition),
         )
     )
     stack = classify([s.plane for s in parts[0].slices])
-    name = parts[0].slices[0].source.name
+    _check(stack, parts[0].slices[0].source.name, repair)
+    points = tuple(
+        tuple(p.slices[i] for i in classify([s.plane for s in p.slices]).order) for p in parts
+    )
+    axes = {axis for key, axis in _AXES.items() if len({p.values.get(key) for p in parts}) > 1}
+    return Volume(
+        label=label,
+        points=points,
+        stack=stack,
+        axis="+".join(sorted(axes)),
+        dropped=tuple(dropped),
+        repairs=tuple(repairs),
+        warnings=tuple(_mixed(points)),
+    )
+
+
+def _check(stack: Stack, name: str, repair: frozenset[Repair]) -> None:
+    """Check that a stack is one regular volume, or may be mended into one.
+
+    Raises:
+        RefusalError: it is not.
+    """
     if stack.kind is Kind.MISSING:
         most = max(b - a - 1 for a, b in itertools.pairwise(stack.index))
         few = most <= _MOST_IN_A_ROW and 2 * stack.missing <= len(stack.order)
@@ -287,19 +315,6 @@ def _volume(
             f"Slices are {min(stack.gaps):.3f} to {max(stack.gaps):.3f} mm apart or not in line "
             f"(series of {name}); {advice}.",
         )
-    points = tuple(
-        tuple(p.slices[i] for i in classify([s.plane for s in p.slices]).order) for p in parts
-    )
-    axes = [axis for key, axis in _AXES.items() if len({p.values.get(key) for p in parts}) > 1]
-    return Volume(
-        label=label,
-        points=points,
-        stack=stack,
-        axis="+".join(axes),
-        dropped=tuple(dropped),
-        repairs=tuple(repairs),
-        warnings=tuple(_mixed(points)),
-    )
 
 
 def _without_twins(slices: list[Slice], same_pixels: SamePixels) -> tuple[list[Slice], list[str]]:
@@ -312,14 +327,21 @@ def _without_twins(slices: list[Slice], same_pixels: SamePixels) -> tuple[list[S
     for place in _places(slices):
         kept.append(place[0])
         for other in place[1:]:
-            if not same_pixels(place[0], other):
+            if not _twins(place[0], other) or not same_pixels(place[0], other):
                 raise RefusalError(
                     Reason.DUPLICATE_POSITIONS,
-                    f"{place[0].source.name} and {other.source.name} lie at the same place with "
-                    "different pixels, and nothing in their headers tells them apart.",
+                    f"{place[0].source.name} and {other.source.name} lie in the same plane with "
+                    "different images, and nothing in their headers tells them apart.",
                 )
             dropped.append(other.uid)
     return kept, dropped
+
+
+def _twins(a: Slice, b: Slice) -> bool:
+    """Whether two slices would hold the same values at the same place, their pixels being equal."""
+    near = np.allclose(a.plane.position, b.plane.position, rtol=0, atol=SAME_PLACE_MM)
+    scales = [(s.pixels.slope, s.pixels.intercept) for s in (a, b)]
+    return bool(near) and scales[0] == scales[1]
 
 
 def _complete(parts: list[_Part], repair: frozenset[Repair]) -> tuple[list[_Part], list[str]]:

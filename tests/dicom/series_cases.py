@@ -100,6 +100,12 @@ def _again(ds: Dataset, new_uid: bool, offset: float = 0) -> Dataset:
     return twin
 
 
+def _moved(ds: Dataset) -> Dataset:
+    twin = _again(ds, True)
+    twin.ImagePositionPatient[0] += 40
+    return twin
+
+
 def _localizer(grid: Grid) -> list[Dataset]:
     """Three planes across one another in one series with a volume."""
     files = classic(grid)
@@ -379,6 +385,30 @@ def cases() -> list[Case]:
                 )
             ),
             [(0, 700, 1400)],
+        ),
+        Case(
+            "b=0 twice, then a direction",
+            _put(
+                _sets(
+                    g(),
+                    [
+                        {"DiffusionBValue": 0, "AcquisitionNumber": 1},
+                        {"DiffusionBValue": 0, "AcquisitionNumber": 2},
+                        {
+                            "DiffusionBValue": 1000,
+                            "DiffusionGradientOrientation": [1, 0, 0],
+                            "AcquisitionNumber": 3,
+                        },
+                    ],
+                )
+            ),
+            [(0, 700, 1400)],
+        ),
+        Case(
+            "same pixels elsewhere in the plane",
+            _put((f := classic(g())) + [_moved(f[2])]),
+            (),
+            ["duplicate-positions"],
         ),
         Case(
             "two b-values, Siemens",
