@@ -16,6 +16,8 @@ from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.resample import fill, grid_samples, onto, regular_grid
 from monai_tumor.dicom.series import Volume
 
+_LONGEST = 32767  # what NIfTI can count along one axis
+
 
 @dataclass(frozen=True)
 class Assembled:
@@ -47,7 +49,8 @@ def assemble(volume: Volume, reader: Reader, limits: Limits, resample: bool) -> 
     rows, columns = volume.first.plane.shape
     samples: list[Samples] = []
     kind = reader.stored(volume.first).dtype
-    if rows * columns * len(flat) * kind.itemsize > limits.volume_bytes:
+    too_many = max(rows, columns, *(len(p) for p in volume.points), len(volume.points)) > _LONGEST
+    if too_many or rows * columns * len(flat) * kind.itemsize > limits.volume_bytes:
         raise RefusalError(
             Reason.TOO_LARGE, f"{len(flat)} slices of {rows} x {columns} are too many."
         )

@@ -134,14 +134,12 @@ def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> li
             if read is None:
                 continue
             header, uid = read, _uid(source, read)
-            if wanted is not None and uid != wanted:
+            if wanted is not None and uid and uid != wanted:
                 continue
             slices = slices_of(source, header, options.limits)
             if not uid:
                 raise RefusalError(Reason.BAD_HEADER, f"{source.name} has no series instance UID.")
         except RefusalError as error:
-            if not uid and wanted is not None:
-                continue
             if not uid or error.reason is Reason.NOT_AN_IMAGE:
                 broken.append(_Series(uid, header, [], error, source))
                 continue
@@ -151,7 +149,8 @@ def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> li
             found.setdefault(uid, _Series(uid, header, [])).slices.extend(slices)
     _suspect(found.values(), broken, options)
     ordered = sorted(found.values(), key=lambda one: (_number(one.header), one.uid))
-    return ordered + broken
+    # Files that belong to no series are no answer to a question for one.
+    return ordered if wanted is not None else ordered + broken
 
 
 def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Options) -> None:

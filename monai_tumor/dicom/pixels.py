@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset
@@ -60,37 +61,49 @@ class Reader:
 def measured(stored: Pixels, slices: Sequence[Slice]) -> Pixels:
     """Measured values: stored x slope + intercept, slice by slice, in the smallest fitting type.
 
-    Integers stay integers wherever every slope and intercept is whole; else float32.
+    Integers stay integers wherever every slope and intercept is whole; else they are float32.
 
     Args:
         stored: [columns, rows, n] stored values, Fortran order.
         slices: [n], whose rescale applies.
     """
-    if stored.dtype == RGB or stored.dtype.kind == "f":
-        scales = {(s.pixels.slope, s.pixels.intercept) for s in slices}
-        return stored if scales == {(1.0, 0.0)} or stored.dtype == RGB else _scaled(stored, slices)
-    scales = {(s.pixels.slope, s.pixels.intercept) for s in slices}
-    whole = all(a.is_integer() and b.is_integer() and abs(a) < 1e6 for a, b in scales)
-    if not whole:
-        return _scaled(stored, slices)
-    if scales == {(1.0, 0.0)}:
-        values = stored
-    else:
-        values = np.empty(stored.shape, np.int64, order="F")
-        for n, one in enumerate(slices):
-            values[..., n] = stored[..., n] * np.int64(one.pixels.slope)
-            values[..., n] += int(one.pixels.intercept)
-    low, high = int(values.min()), int(values.max())
-    first = (np.uint8,) if stored.dtype == np.uint8 else ()
-    for kind in (*first, np.int16, np.uint16, np.int32, np.uint32):
+    scales = [(one.pixels.slope, one.pixels.intercept) for one in slices]
+    plain = set(scales) == {(1.0, 0.0)}
+    if stored.dtype == RGB or (plain and stored.dtype.kind == "f"):
+        return stored
+    if stored.dtype.kind == "f" or not all(a.is_integer() and b.is_integer() for a, b in scales):
+        return _scaled(stored, scales)
+    ends = [
+        sorted(int(value) * int(a) + int(b) for value in (one.min(), one.max()))
+        for one, (a, b) in zip(np.moveaxis(stored, -1, 0), scales, strict=True)
+    ]
+    kind = _smallest(min(e[0] for e in ends), max(e[1] for e in ends), stored.dtype)
+    if plain:
+        return stored.astype(kind, order="F", copy=False)
+    out = np.empty(stored.shape, kind, order="F")
+    wide = np.float64 if kind is np.float64 else np.int64
+    for n, (slope, intercept) in enumerate(scales):
+        out[..., n] = stored[..., n].astype(wide) * wide(slope) + wide(intercept)
+    return out
+
+
+def _smallest(low: int, high: int, stored: np.dtype[Any]) -> Any:
+    """The type for whole numbers from `low` to `high`.
+
+    Bytes stay bytes, int16 comes before uint16, and what fits no integer type is float64.
+    """
+    for kind in ((np.uint8,) if stored == np.uint8 else ()) + _INTEGERS:
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:
-            return values.astype(kind, order="F", copy=False)
-    return values.astype(np.float64, order="F")
+            return kind
+    return np.float64
 
 
-def _scaled(stored: Pixels, slices: Sequence[Slice]) -> Pixels:
+_INTEGERS: tuple[Any, ...] = (np.int16, np.uint16, np.int32, np.uint32)
+
+
+def _scaled(stored: Pixels, scales: Sequence[tuple[float, float]]) -> Pixels:
     out = np.empty(stored.shape, np.float32, order="F")
-    for n, one in enumerate(slices):
-        out[..., n] = stored[..., n] * one.pixels.slope + one.pixels.intercept
+    for n, (slope, intercept) in enumerate(scales):
+        out[..., n] = stored[..., n] * slope + intercept
     return out

@@ -237,3 +237,22 @@ def test_header_of_a_grid_is_not_enough(tmp_path):
     with pytest.raises(NothingConvertedError) as refused:
         convert(tmp_path / "in", tmp_path / "out")
     assert refused.value.reason is Reason.NO_POSITION
+
+
+def test_a_series_asked_for_is_refused_beside_an_unreadable_file(tmp_path):
+    save_all(classic(Grid(uid="1.2.10")), tmp_path / "in")
+    (ds,) = classic(Grid(count=1))
+    bad = save(ds, tmp_path / "in" / "bad.dcm")
+    bad.write_bytes(bad.read_bytes()[:400])
+    with pytest.raises(NothingConvertedError) as refused:
+        convert(tmp_path / "in", tmp_path / "out", series="1.2.10")
+    assert refused.value.reason is Reason.UNREADABLE
+    assert [one.series_uid for one in refused.value.refusals] == ["1.2.10"]
+
+
+def test_values_beyond_integers_and_float32(tmp_path):
+    made, _ = one(tmp_path, classic(Grid(), RescaleSlope="1.5e37", RescaleIntercept=0))
+    image = nib.load(made.path)
+    assert image.get_data_dtype() == np.float64
+    # The first pixel lies at (-20, -30, -10) mm: stored 4000 - 60 - 150 - 70.
+    assert np.asanyarray(image.dataobj)[0, 0, 0] == 1.5e37 * 3720
