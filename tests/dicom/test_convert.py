@@ -1,8 +1,13 @@
+import tempfile
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dicom.generator import linear
+from dicom.generator import Grid, classic, linear, oblique, save_all
 from dicom.series_cases import Case, cases
 from monai_tumor.dicom import NothingConvertedError, convert
 from monai_tumor.dicom.files import quiet
@@ -57,6 +62,23 @@ def test_right_or_refused_by_name(name, tmp_path):
         assert constants == pytest.approx(expected, abs=case.step)
     if case.refused is not None:
         assert [str(one.refused) for one in results if one.refused] == list(case.refused)
+
+
+orientations = st.builds(oblique, *[st.floats(-3.1, 3.1)] * 3)
+sides = st.floats(0.5, 4.0).map(lambda value: round(value, 3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(orientations, sides, sides, sides, st.integers(2, 9), st.randoms(use_true_random=False))
+def test_any_orientation_spacing_and_order(orientation, row, column, gap, count, random):
+    grid = Grid(orientation=orientation, spacing=(row, column), gap=gap, count=count)
+    files = classic(grid)
+    random.shuffle(files)
+    with tempfile.TemporaryDirectory() as folder:
+        save_all(files, Path(folder) / "in")
+        (one,) = convert(Path(folder) / "in", Path(folder) / "out")
+        assert one.shape == (10, 12, count)
+        assert np.abs(residuals(one.path)).max() <= 0.55
 
 
 def test_there_are_enough_cases():

@@ -3,6 +3,7 @@
 import resource
 import struct
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ BUNDLED = sorted(
     for path in (Path(get_testdata_file("CT_small.dcm")).parent).iterdir()
     if path.suffix == ".dcm" and path.stat().st_size < 300_000
 )
+
+# Without GDCM some files start ITK, which alone takes that long.
+PATIENCE = 5 if find_spec("gdcm") else 40
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
@@ -60,7 +64,7 @@ def attack(content: bytes, folder: Path) -> None:
             work()
         except DicomError as error:
             messages.append(str(error))
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < PATIENCE
     assert all("\n" not in message and len(message) < 500 for message in messages)
 
 
@@ -154,8 +158,12 @@ def test_a_huge_length_allocates_nothing(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
-@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless", "JPEG2000Lossless"])
-def test_a_compressed_file_cut_short_is_refused(tmp_path, syntax):
+@pytest.mark.parametrize(
+    ("syntax", "encoder"),
+    [("RLELossless", "numpy"), ("JPEGLSLossless", "jpeg_ls"), ("JPEG2000Lossless", "openjpeg")],
+)
+def test_a_compressed_file_cut_short_is_refused(tmp_path, syntax, encoder):
+    pytest.importorskip(encoder, reason=f"{encoder} encodes this; see the extra codecs")
     for k, ds in enumerate(classic(Grid(shape=(64, 64)))):
         path = save(ds, tmp_path / "plain" / f"{k}.dcm")
         whole = pydicom.dcmread(path)
