@@ -46,13 +46,15 @@ _OTHER = _words(
     "sub", "phase", "field map\\w*", "b0 map", "spectro\\w*", "mrs", "csi", "t2 ?star", "t2\\*",
     "t1 ?map\\w*", "t2 ?map\\w*", "pd", "stir", "ciss", "fiesta",
 )  # fmt: skip
-_FLAIR = re.compile(r"flair|dark ?fluid|tirm")
+# GE calls a T1-weighted sequence "T1 FLAIR"; Siemens' TIRM is FLAIR or STIR, as its timing says.
+_FLAIR = re.compile(r"(?<!t1)(?<!t1 )flair|dark ?fluid|dunkle flussigkeit")
+_LONG_INVERSION = 1.5  # s; FLAIR nulls water at 1.8 to 2.9 s, STIR nulls fat at 0.1 to 0.3 s
 _T2 = re.compile(r"(?<![a-z0-9])t2")
 _T1 = re.compile(
     r"(?<![a-z0-9])t1|mp2?rage|(?<![a-z])(?:bravo|f?spgr|vibe|tfl3d|thrive|tfe)(?![a-z])"
 )
 _WITHOUT = re.compile(
-    r"(?<![a-z])(?:pre|native?|nativo|plain|w/?o|without|ohne|sans|sin|senza|sem|zonder"
+    r"(?<![a-z])(?:pre(?! ?op)|native?|nativo|plain|w/?o|without|ohne|sans|sin|senza|sem|zonder"
     r"|non ?(?:contrast|ce))(?![a-z])|без|平扫|単純"
 )
 _WITH = re.compile(
@@ -89,6 +91,10 @@ def classify(fields: Mapping[str, Any]) -> Role:
 
 
 def _weighting(text: str, fields: Mapping[str, Any]) -> tuple[str | None, str]:
+    ti = fields.get("InversionTime") or 0.0
+    if "tirm" in text and not _FLAIR.search(text):
+        is_flair = ti >= _LONG_INVERSION
+        return "flair" if is_flair else None, f"'tirm' in the description, TI {ti * 1000:g} ms"
     for kind, pattern in (("flair", _FLAIR), ("t2", _T2), ("t1", _T1)):
         found = pattern.search(text)
         if found:
@@ -99,11 +105,10 @@ def _weighting(text: str, fields: Mapping[str, Any]) -> tuple[str | None, str]:
     if acquired:
         return acquired, f"acquisition contrast {fields['AcquisitionContrast']}"
     te, tr = fields.get("EchoTime"), fields.get("RepetitionTime")
-    ti = fields.get("InversionTime") or 0.0
     if te is None or tr is None:
         return None, "neither the description nor the timing tells"
     timing = f"TE {te * 1000:g} ms, TR {tr * 1000:g} ms"
-    if ti >= 1.5 and te >= 0.06:
+    if ti >= _LONG_INVERSION and te >= 0.06:
         return "flair", f"{timing}, TI {ti * 1000:g} ms"
     if te >= 0.06 and tr >= 2.0:
         return "t2", timing

@@ -27,6 +27,11 @@ T1N, T1C, T2W, T2F = Modality
         ("AX T2 FLAIR +C", T2F),
         ("t1_vibe_tra_post", T1C),
         ("non-contrast T1", T1N),
+        ("SAG T1 FLAIR", T1N),
+        ("Ax T1FLAIR +C", T1C),
+        ("T1 post GD PRE-OP", T1C),
+        ("posterior fossa T2", T2W),
+        ("t2_tirm_tra", None),
         # German, French, Spanish, Italian, Portuguese, Dutch
         ("T1 tra nativ", T1N),
         ("T1 MPRAGE nach KM", T1C),
@@ -81,6 +86,12 @@ def test_timing_where_the_description_is_silent(echo, repetition, inversion, age
     fields |= {"InversionTime": inversion} if inversion else {}
     role = classify(fields | {"ContrastBolusIngredient": agent})
     assert role.modality is modality, role
+
+
+def test_tirm_is_flair_where_it_nulls_water():
+    fields = {"SeriesDescription": "t2_tirm_tra", "EchoTime": 0.09, "RepetitionTime": 9.0}
+    assert classify(fields | {"InversionTime": 2.5}).modality is T2F
+    assert classify(fields | {"InversionTime": 0.16}).modality is None
 
 
 def test_reasons_name_what_was_seen():
