@@ -24,6 +24,7 @@ from pydicom.uid import (
 )
 
 from monai_tumor.dicom import decode_worker
+from monai_tumor.dicom.bombs import codestream_shape
 from monai_tumor.dicom.files import Source, quiet
 from monai_tumor.dicom.headers import integer
 from monai_tumor.dicom.reasons import Reason, RefusalError
@@ -96,6 +97,12 @@ def _compressed(dataset: Dataset) -> bool:
 def _pixels(dataset: Dataset, frame: int, worker: "Worker") -> Pixels:
     if not _compressed(dataset):
         return pixel_array(dataset, index=frame)
+    stated = codestream_shape(_frame(dataset, frame))
+    if stated is not None and stated != (dataset.Rows, dataset.Columns):
+        raise ValueError(
+            f"its compressed image is {stated[0]} x {stated[1]}, its header says "
+            f"{dataset.Rows} x {dataset.Columns}"
+        )
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     # GDCM, alone or inside ITK, ends the whole process on some broken files: never in this one.
     plugins = [name for name in decoder.available_plugins if name != "gdcm"]
@@ -233,6 +240,11 @@ class Worker:
         return np.asarray(np.load(BytesIO(answer), allow_pickle=False))
 
 
+def _frame(dataset: Dataset, frame: int) -> bytes:
+    frames = integer(dataset, "NumberOfFrames") or 1
+    return get_frame(dataset.PixelData, frame, number_of_frames=frames)
+
+
 def _alone(dataset: Dataset, frame: int) -> bytes:
     """One compressed frame as a file that has no rescale for a decoder to apply."""
     single = Dataset()
@@ -240,8 +252,7 @@ def _alone(dataset: Dataset, frame: int) -> bytes:
         if keyword in dataset:
             single[keyword] = dataset[keyword]
     single.SOPClassUID, single.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "2.25.1"
-    frames = integer(dataset, "NumberOfFrames") or 1
-    single.PixelData = encapsulate([get_frame(dataset.PixelData, frame, number_of_frames=frames)])
+    single.PixelData = encapsulate([_frame(dataset, frame)])
     single["PixelData"].is_undefined_length = True
     single.file_meta = dataset.file_meta
     file = BytesIO()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
+from monai_tumor.dicom.bombs import inflates_beyond
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -30,6 +31,7 @@ class Limits:
         file_bytes: the size of one file.
         zip_bytes: what one archive may unpack to.
         zip_ratio: how much larger than its packed form a member of over 1 MiB may be.
+        inflated_bytes: what a deflated file may inflate to.
         frame_pixels: rows times columns of one frame.
         frames: frames in one file.
         volume_bytes: decoded size of one series.
@@ -40,6 +42,7 @@ class Limits:
     file_bytes: int = 4 << 30
     zip_bytes: int = 16 << 30
     zip_ratio: int = 1000
+    inflated_bytes: int = 512 << 20
     frame_pixels: int = 1 << 26
     frames: int = 65_536
     volume_bytes: int = 8 << 30
@@ -215,8 +218,8 @@ def read_header(source: Source, limits: Limits) -> Dataset | None:
     try:
         size = source.path.stat().st_size
         with source.path.open("rb") as file:
-            head = file.read(132)
-            has_preamble = head[128:] == b"DICM"
+            head = file.read(1024)
+            has_preamble = head[128:132] == b"DICM"
             if not has_preamble and head[:2] not in _FIRST_TAGS:
                 _not_dicom(source)
                 return None
@@ -224,6 +227,11 @@ def read_header(source: Source, limits: Limits) -> Dataset | None:
                 raise RefusalError(Reason.TOO_LARGE, f"{source.name} is {size >> 20} MiB.")
             file.seek(0)
             with quiet():
+                if inflates_beyond(source.path, head, limits.inflated_bytes):
+                    raise RefusalError(
+                        Reason.TOO_LARGE,
+                        f"{source.name} inflates to over {limits.inflated_bytes >> 20} MiB.",
+                    )
                 header = dcmread(file, stop_before_pixels=True, force=True)
                 known = "SOPClassUID" in header or "MediaStorageSOPClassUID" in header.file_meta
     except RefusalError:
