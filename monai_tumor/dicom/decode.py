@@ -21,6 +21,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGExtended12Bit,
+    RLELossless,
 )
 
 from monai_tumor.dicom import decode_worker
@@ -103,17 +104,18 @@ def _pixels(dataset: Dataset, frame: int, worker: "Worker") -> Pixels:
             f"its compressed image is {stated[0]} x {stated[1]}, its header says "
             f"{dataset.Rows} x {dataset.Columns}"
         )
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    # GDCM, alone or inside ITK, ends the whole process on some broken files: never in this one.
-    plugins = [name for name in decoder.available_plugins if name != "gdcm"]
-    plugins.sort(key=lambda name: name != "pylibjpeg")  # for RLE far faster than pydicom's own
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # GDCM, alone or inside ITK, ends the whole process on some broken files, and pylibjpeg-rle
+    # panics: neither runs in this process. pydicom decodes RLE itself.
+    barred = {"gdcm", "pylibjpeg"} if syntax == RLELossless else {"gdcm"}
+    plugins = [name for name in get_decoder(syntax).available_plugins if name not in barred]
     errors = []
     for plugin in plugins:
         try:
             return pixel_array(dataset, index=frame, decoding_plugin=plugin)
         except Exception as error:  # each codec raises its own
             errors.append(str(error))
-    if plugins and dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit:
+    if plugins and syntax != JPEGExtended12Bit:
         raise ValueError("; ".join(errors))
     # Pillow says it can decode 12-bit JPEG, and cannot.
     return worker.decode(_alone(dataset, frame))
