@@ -1,0 +1,332 @@
+"""DICOM series to audited NIfTI files with sidecars: `convert`.
+
+find files -> one record per slice -> volumes -> stored pixels -> measured values -> write ->
+audit -> sidecar. What cannot be converted correctly is refused by name; see `docs/dicom.md`.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from monai_tumor import __version__
+from monai_tumor.dicom import names, nifti
+from monai_tumor.dicom.assemble import assemble
+from monai_tumor.dicom.audit import Audit, audit
+from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
+from monai_tumor.dicom.files import Limits, Source, find, quiet, read_header
+from monai_tumor.dicom.frames import slices_of
+from monai_tumor.dicom.headers import groups_of, integer
+from monai_tumor.dicom.pixels import Reader
+from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.records import Slice
+from monai_tumor.dicom.roles import classify
+from monai_tumor.dicom.series import Repair, Volume, volumes
+from monai_tumor.dicom.sidecar import describe
+from monai_tumor.errors import DicomError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to convert; see `convert`."""
+
+    bids: bool = False
+    resample: bool = False
+    keep_identity: bool = False
+    repair: frozenset[Repair] = frozenset()
+    limits: Limits = field(default_factory=Limits)
+
+
+def convert(
+    inputs: Iterable[Path | str] | Path | str,
+    output: Path | str,
+    *,
+    bids: bool = False,
+    resample: bool = False,
+    series: str | None = None,
+    keep_identity: bool = False,
+    repair: Iterable[Repair | str] = (),
+    limits: Limits | None = None,
+) -> list[ConvertedSeries]:
+    """One entry for each file written and each series refused, in the order of series numbers.
+
+    Every written file has been read back and checked, pixel by sampled pixel, against the position
+    and orientation of the slices it came from.
+
+    Args:
+        inputs: files, folders, zip archives or DICOMDIR files; one or several.
+        output: folder to write into; it is made if need be. Existing files are never overwritten.
+        bids: lay the files out as BIDS asks, subjects numbered unless `keep_identity`.
+        resample: put sheared stacks (gantry tilt) on a grid at right angles instead of keeping the
+            shear in the affine.
+        series: convert only the series with this instance UID.
+        keep_identity: write who, where and when into the sidecars.
+        repair: what may be mended instead of refused; see `Repair`.
+        limits: bounds on untrusted input.
+
+    Raises:
+        NothingConvertedError: nothing could be converted; it carries every refusal.
+        RefusalError: an input does not exist, is unsafe or too large, or holds no DICOM.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    try:
+        mend = frozenset(Repair(one) for one in repair)
+    except ValueError:
+        known = ", ".join(Repair)
+        raise DicomError(f"Unknown repair among {list(repair)}; there are {known}.") from None
+    options = Options(bids, resample, keep_identity, mend, limits or Limits())
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = find([Path(one) for one in given], Path(scratch), options.limits)
+        found = _read(sources, series, options)
+        if not found:
+            raise RefusalError(
+                Reason.NOT_DICOM if series is None else Reason.NO_SUCH_SERIES,
+                f"No DICOM in {', '.join(map(str, given))}."
+                if series is None
+                else f"No series {series!r} in {', '.join(map(str, given))}.",
+            )
+        folder = Path(output)
+        _make(folder)
+        with Reader() as reader:
+            writer = _Writer(folder, options, reader)
+            made = [entry for one in found for entry in writer.series(one)]
+    if all(entry.path is None for entry in made):
+        raise NothingConvertedError(tuple(made))
+    return made
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DicomError(f"Cannot write into {folder} ({error}); choose another folder.") from error
+
+
+@dataclass
+class _Series:
+    """What was read of one series."""
+
+    uid: str
+    header: Dataset
+    slices: list[Slice]
+    refusal: RefusalError | None = None
+    source: Source | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> list[_Series]:
+    """Every series in `sources`.
+
+    One file that cannot be placed refuses its whole series, since a volume would lack a slice; a
+    file that is no image stands by itself.
+    """
+    found: dict[str, _Series] = {}
+    broken: list[_Series] = []
+    for source in sources:
+        header = Dataset()
+        uid = ""
+        try:
+            read = read_header(source, options.limits)
+            if read is None:
+                continue
+            header, uid = read, _uid(source, read)
+            if wanted is not None and uid and uid != wanted:
+                continue
+            slices = slices_of(source, header, options.limits)
+            if not uid:
+                raise RefusalError(Reason.BAD_HEADER, f"{source.name} has no series instance UID.")
+        except RefusalError as error:
+            if not uid or error.reason is Reason.NOT_AN_IMAGE:
+                broken.append(_Series(uid, header, [], error, source))
+                continue
+            one = found.setdefault(uid, _Series(uid, header, []))
+            one.refusal = one.refusal or error
+        else:
+            found.setdefault(uid, _Series(uid, header, [])).slices.extend(slices)
+    _suspect(found.values(), broken, options)
+    ordered = sorted(found.values(), key=lambda one: (_number(one.header), one.uid))
+    # Files that belong to no series are no answer to a question for one.
+    return ordered if wanted is not None else ordered + broken
+
+
+def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Options) -> None:
+    """Refuse series that may lack a slice: a file in their folder cannot be read at all."""
+    for bad in broken:
+        if bad.refusal is None or bad.refusal.reason is Reason.NOT_AN_IMAGE or bad.source is None:
+            continue
+        for one in found:
+            if all(s.source.path.parent != bad.source.path.parent for s in one.slices):
+                continue
+            if Repair.UNREADABLE in options.repair:
+                one.warnings = (*one.warnings, "a file beside this series cannot be read")
+            else:
+                one.refusal = one.refusal or RefusalError(
+                    Reason.UNREADABLE,
+                    f"{bad.source.name} lies beside this series, cannot be read, and may be one of "
+                    "its slices; fetch it again, or ask for the repair 'unreadable'.",
+                )
+
+
+def _uid(source: Source, header: Dataset) -> str:
+    try:
+        with quiet():
+            return str(header.get("SeriesInstanceUID", "") or "")
+    except Exception as error:  # pydicom converts values when first read
+        raise RefusalError(
+            Reason.BAD_HEADER, f"{source.name} has a malformed series instance UID ({error})."
+        ) from error
+
+
+def _number(header: Dataset) -> int:
+    with quiet():
+        try:
+            return integer(header, "SeriesNumber") or 0
+        except Exception:  # a malformed number only costs the order
+            return 0
+
+
+class _Writer:
+    """Writes the volumes of series into one folder, no two under one name."""
+
+    def __init__(self, folder: Path, options: Options, reader: Reader):
+        self._folder = folder
+        self._options = options
+        self._layout = names.Layout(folder, options.bids, options.keep_identity)
+        self._reader = reader
+
+    def series(self, one: _Series) -> list[ConvertedSeries]:
+        """What became of one series."""
+        description = _description(one.header)
+        plain = ConvertedSeries(one.uid, description, warnings=one.warnings)
+        if one.refusal is not None:
+            return [_refused(plain, one.refusal)]
+        made = []
+        for volume in volumes(one.slices, self._reader.same, self._options.repair):
+            try:
+                if isinstance(volume, RefusalError):
+                    raise volume
+                made.append(self._volume(one, volume, plain))
+            except RefusalError as error:
+                made.append(_refused(plain, error))
+        return made
+
+    def _volume(self, one: _Series, volume: Volume, plain: ConvertedSeries) -> ConvertedSeries:
+        with quiet():
+            fields = _fields(volume.first, self._options)
+        role = classify(fields)
+        made = assemble(volume, self._reader, self._options.limits, self._options.resample)
+        step, timing = _timing(volume)
+        path = self._layout.path(one.header, volume.label, role)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checked: Audit
+        checked, has_qform = nifti.write(
+            path, made.data, made.affine, step, lambda file: audit(file, made.samples)
+        )
+        warnings = [*plain.warnings, *volume.warnings, *made.warnings, *_remarks(volume, fields)]
+        if not has_qform:
+            warnings.append("sheared: only the sform holds the affine, the qform is left out")
+        sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+        repairs = (*volume.repairs, *made.repairs)
+        nifti.write_json(
+            sidecar,
+            fields
+            | ({"VolumeTiming": timing} if timing else {})
+            | {
+                "ConversionSoftware": "monai_tumor",
+                "ConversionSoftwareVersion": __version__,
+                "SeriesInstanceUID": one.uid,
+                "Conversion": {
+                    "stack": volume.stack.as_dict(),
+                    "axis": volume.axis,
+                    "role": role.modality and str(role.modality),
+                    "role_reason": role.reason,
+                    "repairs": list(repairs),
+                    "left_out": list(volume.dropped),
+                    "warnings": warnings,
+                    "audit": checked.as_dict(),
+                    "slices": _origins(volume),
+                },
+            },
+        )
+        return replace(
+            plain,
+            role=role,
+            path=path,
+            sidecar=sidecar,
+            shape=tuple(made.data.shape),
+            spacing=tuple(float(s) for s in np.linalg.norm(made.affine[:3, :3], axis=0)),
+            stack=str(volume.stack),
+            repairs=repairs,
+            warnings=tuple(warnings),
+            audit=checked,
+        )
+
+
+def _description(header: Dataset) -> str:
+    with quiet():
+        try:
+            return str(header.get("SeriesDescription", "") or "")
+        except Exception:  # undecodable text only costs the name
+            return ""
+
+
+def _refused(plain: ConvertedSeries, error: RefusalError) -> ConvertedSeries:
+    return replace(plain, refused=error.reason, message=str(error))
+
+
+def _fields(first: Slice, options: Options) -> dict[str, Any]:
+    header = read_header(first.source, options.limits)
+    if header is None:
+        raise RefusalError(Reason.UNREADABLE, f"{first.source.name} changed while it was read.")
+    try:
+        return describe(groups_of(header, first.pixels.frame), options.keep_identity)
+    except Exception as error:  # pydicom converts values when first read
+        raise RefusalError(
+            Reason.BAD_HEADER, f"{first.source.name} has a malformed header ({error})."
+        ) from error
+
+
+def _timing(volume: Volume) -> tuple[float, list[float]]:
+    """Seconds between volumes (0 where unknown or uneven), and when each began."""
+    times = [min((s.time for s in p if s.time is not None), default=None) for p in volume.points]
+    known = [t for t in times if t is not None]
+    if volume.axis != "time" or len(known) != len(times):
+        return 0.0, []
+    steps = np.diff(known)
+    if steps.min() <= 0:
+        return 0.0, []
+    timing = [round(t - known[0], 6) for t in known]
+    even = float(np.median(steps))
+    return (even if np.abs(steps - even).max() <= 0.02 * even else 0.0), timing
+
+
+def _remarks(volume: Volume, fields: dict[str, Any]) -> list[str]:
+    notes = []
+    gaps, stated = volume.stack.gaps, fields.get("SpacingBetweenSlices")
+    if stated and gaps and abs(np.median(gaps) - abs(stated)) > 0.05 * abs(stated):
+        notes.append(
+            f"slices are {np.median(gaps):.3f} mm apart, the header says {abs(stated):.3f} mm"
+        )
+    if fields.get("PhotometricInterpretation") == "MONOCHROME1":
+        notes.append("MONOCHROME1: values are as measured, low ones are meant to be shown bright")
+    return notes
+
+
+def _origins(volume: Volume) -> dict[str, Any]:
+    """Which instance, frame and tile each slice came from, by time and along the third axis."""
+    flat = [one for point in volume.points for one in point]
+    out: dict[str, Any] = {
+        "place": list(volume.stack.index),
+        "sop_instance_uid": [[one.uid for one in point] for point in volume.points],
+    }
+    if any(one.pixels.frame for one in flat):
+        out["frame"] = [[one.pixels.frame + 1 for one in point] for point in volume.points]
+    if any(one.pixels.corner != (0, 0) for one in flat):
+        out["tile_corner"] = [[list(one.pixels.corner) for one in p] for p in volume.points]
+    if any(one.traits.diffusion for one in flat):
+        out["diffusion"] = [list(point[0].traits.diffusion or ()) for point in volume.points]
+    return out

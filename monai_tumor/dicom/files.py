@@ -1,0 +1,259 @@
+"""Find and read DICOM files safely: folders, single files, zip archives, DICOMDIR.
+
+Names, sizes and nesting inside an input are not trusted. An archive's members are written under
+names of our own, links that lead out of an input are not followed, and every size is bounded
+before anything is allocated.
+"""
+
+import shutil
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+
+from monai_tumor.dicom.bombs import inflates_beyond
+from monai_tumor.dicom.reasons import Reason, RefusalError
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on untrusted input.
+
+    Attributes:
+        files: how many files one call looks at.
+        folder_depth: how deep folders may nest below an input.
+        file_bytes: the size of one file.
+        zip_bytes: what one archive may unpack to.
+        zip_ratio: how much larger than its packed form a member of over 1 MiB may be.
+        inflated_bytes: what a deflated file may inflate to.
+        frame_pixels: rows times columns of one frame.
+        frames: frames in one file.
+        volume_bytes: decoded size of one series.
+    """
+
+    files: int = 200_000
+    folder_depth: int = 32
+    file_bytes: int = 4 << 30
+    zip_bytes: int = 16 << 30
+    zip_ratio: int = 1000
+    inflated_bytes: int = 512 << 20
+    frame_pixels: int = 1 << 26
+    frames: int = 65_536
+    volume_bytes: int = 8 << 30
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that may be DICOM.
+
+    Attributes:
+        path: where its bytes lie.
+        name: how messages and sidecars call it: the path below its input, or inside its archive.
+        named: the user gave this very file, so that it not being DICOM is an error.
+    """
+
+    path: Path
+    name: str
+    named: bool = False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence pydicom's remarks on odd headers; what matters is checked and refused by name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def find(inputs: Iterable[Path], scratch: Path, limits: Limits) -> list[Source]:
+    """Every file of `inputs` that may be DICOM, in a stable order, each once.
+
+    Args:
+        inputs: files, folders, zip archives, DICOMDIR files.
+        scratch: an empty folder that archives are unpacked into; the caller removes it.
+        limits: bounds on what is read.
+
+    Raises:
+        RefusalError: an input does not exist, is unsafe or too large.
+    """
+    found: dict[Path, Source] = {}
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            sources = _walk(path.resolve(), path.resolve(), scratch, limits, 0)
+        elif path.is_file():
+            sources = _file(path, scratch, limits)
+        else:
+            raise RefusalError(
+                Reason.NOT_FOUND, f"No file or folder {str(given)!r}; give one that exists."
+            )
+        for source in sources:
+            found.setdefault(source.path, source)
+            if len(found) > limits.files:
+                raise RefusalError(
+                    Reason.TOO_LARGE, f"Over {limits.files} files; convert in smaller parts."
+                )
+    return list(found.values())
+
+
+def _file(path: Path, scratch: Path, limits: Limits) -> Iterator[Source]:
+    if zipfile.is_zipfile(path) and not _has_preamble(path):
+        yield from _unzip(path, scratch, limits)
+    elif path.name.upper() == "DICOMDIR" or _is_media_directory(path):
+        yield from _dicomdir(path.resolve(), limits)
+    else:
+        yield Source(path.resolve(), path.name, named=True)
+
+
+def _walk(folder: Path, root: Path, scratch: Path, limits: Limits, depth: int) -> Iterator[Source]:
+    if depth > limits.folder_depth:
+        raise RefusalError(
+            Reason.NESTED_TOO_DEEP, f"Folders nest over {limits.folder_depth} deep in {root.name}/."
+        )
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and (
+            path.is_dir() or not path.resolve().is_relative_to(root) or not path.exists()
+        ):
+            continue
+        if path.is_dir():
+            yield from _walk(path, root, scratch, limits, depth + 1)
+        elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+            yield from _unzip(path, scratch, limits)
+        elif path.is_file() and path.name.upper() != "DICOMDIR":
+            yield Source(path.resolve(), str(path.relative_to(root)))
+
+
+def _unzip(archive: Path, scratch: Path, limits: Limits) -> Iterator[Source]:
+    """The members of `archive`, written to `scratch` as 0.dcm, 1.dcm, ...
+
+    Their names decide no path, and a link becomes a plain file that holds its target's name.
+    """
+    total = 0
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [m for m in opened.infolist() if not m.is_dir()]
+            if len(members) > limits.files:
+                raise RefusalError(
+                    Reason.TOO_LARGE, f"{archive.name} holds {len(members)} files; unpack it."
+                )
+            target = scratch / f"zip{len(list(scratch.iterdir()))}"
+            target.mkdir()
+            for number, member in enumerate(members):
+                total += member.file_size
+                packed = max(member.compress_size, 1)
+                if (
+                    total > limits.zip_bytes
+                    or member.file_size > limits.file_bytes
+                    or (member.file_size > 1 << 20 and member.file_size > limits.zip_ratio * packed)
+                ):
+                    raise RefusalError(
+                        Reason.TOO_LARGE,
+                        f"{archive.name} unpacks to more than is allowed at {member.filename!r}.",
+                    )
+                path = target / f"{number}.dcm"
+                with opened.open(member) as packed_file, path.open("wb") as unpacked:
+                    shutil.copyfileobj(packed_file, unpacked, 1 << 20)
+                if Path(member.filename).name.upper() != "DICOMDIR":
+                    yield Source(path, f"{archive.name}:{member.filename}")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise RefusalError(
+            Reason.UNREADABLE, f"{archive.name} cannot be unpacked ({error}); unpack it yourself."
+        ) from error
+
+
+def _dicomdir(path: Path, limits: Limits) -> Iterator[Source]:
+    header = read_header(Source(path, path.name, named=True), limits)
+    records = header.get("DirectoryRecordSequence") if header is not None else None
+    if not records:
+        raise RefusalError(
+            Reason.UNREADABLE, f"{path.name} lists no files; give the folder instead."
+        )
+    for record in records:
+        parts = record.get("ReferencedFileID")
+        if not parts:
+            continue
+        parts = [parts] if isinstance(parts, str) else list(parts)
+        target = path.parent.joinpath(*parts).resolve()
+        if not target.is_relative_to(path.parent):
+            raise RefusalError(
+                Reason.UNSAFE_PATH, f"{path.name} points outside its folder: {'/'.join(parts)!r}."
+            )
+        if not target.is_file():
+            raise RefusalError(
+                Reason.NOT_FOUND,
+                f"{path.name} lists {'/'.join(parts)!r}, which is not there; copy the whole disc, "
+                "or give the folder to convert what there is.",
+            )
+        yield Source(target, "/".join(parts))
+
+
+def _has_preamble(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _is_media_directory(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(400)
+    return head[128:132] == b"DICM" and MEDIA_DIRECTORY.encode() in head
+
+
+# Group 0002 or 0008 with a small element number, little or big endian: a file without preamble.
+_FIRST_TAGS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+
+def read_header(source: Source, limits: Limits) -> Dataset | None:
+    """The header of `source` up to its pixels, or None where the file is not DICOM.
+
+    Raises:
+        RefusalError: it is DICOM and too large, too deep or unreadable, or it was named by the
+            user and is not DICOM.
+    """
+    try:
+        size = source.path.stat().st_size
+        with source.path.open("rb") as file:
+            head = file.read(1024)
+            has_preamble = head[128:132] == b"DICM"
+            if not has_preamble and head[:2] not in _FIRST_TAGS:
+                _not_dicom(source)
+                return None
+            if size > limits.file_bytes:
+                raise RefusalError(Reason.TOO_LARGE, f"{source.name} is {size >> 20} MiB.")
+            file.seek(0)
+            with quiet():
+                if inflates_beyond(source.path, head, limits.inflated_bytes):
+                    raise RefusalError(
+                        Reason.TOO_LARGE,
+                        f"{source.name} inflates to over {limits.inflated_bytes >> 20} MiB.",
+                    )
+                header = dcmread(file, stop_before_pixels=True, force=True)
+                known = "SOPClassUID" in header or "MediaStorageSOPClassUID" in header.file_meta
+    except RefusalError:
+        raise
+    except RecursionError as error:
+        raise RefusalError(
+            Reason.NESTED_TOO_DEEP, f"{source.name} nests its sequences too deep to read."
+        ) from error
+    except Exception as error:  # pydicom raises nearly any class on a malformed file
+        if not has_preamble:
+            _not_dicom(source)
+            return None
+        raise RefusalError(
+            Reason.UNREADABLE, f"{source.name} is DICOM but cannot be read ({error})."
+        ) from error
+    if not known and not has_preamble:
+        _not_dicom(source)
+        return None
+    return header
+
+
+def _not_dicom(source: Source) -> None:
+    """Raise if the user gave this very file; others are passed by."""
+    if source.named:
+        raise RefusalError(Reason.NOT_DICOM, f"{source.name} is not a DICOM file.")
