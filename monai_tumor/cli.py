@@ -177,6 +177,26 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder (./demo)")
 
 
+def _convert_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="files, folders, zip, DICOMDIR"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--bids", action="store_true", help="name files and folders as BIDS does")
+    parser.add_argument("--resample", action="store_true", help="remove the shear of gantry tilt")
+    parser.add_argument("--series", metavar="UID", help="this series alone")
+    parser.add_argument(
+        "--repair",
+        action="append",
+        default=[],
+        choices=["missing", "variable", "incomplete", "unreadable"],
+        help="a repair to make and record, instead of a refusal; may be repeated",
+    )
+    parser.add_argument(
+        "--keep-identity", action="store_true", help="keep the patient's fields in the sidecar"
+    )
+
+
 # -- what they call
 
 
@@ -224,6 +244,20 @@ def _evaluate(options: argparse.Namespace) -> Any:
             allow_missing=options.allow_missing,
             on_case=steps.advance,
         )
+
+
+def _convert(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.convert import convert_all
+
+    return convert_all(
+        options.inputs,
+        options.output,
+        bids=options.bids,
+        resample=options.resample,
+        series=options.series,
+        repair=options.repair,
+        keep_identity=options.keep_identity,
+    )
 
 
 def _compare(options: argparse.Namespace) -> Any:
@@ -313,6 +347,12 @@ COMMANDS = {
         "Compare two models on the same cases (Wilcoxon signed-rank, Holm).",
         _compare_arguments,
         _compare,
+    ),
+    "convert": Command(
+        "Convert DICOM series to NIfTI: rightly, or refused with the reason.",
+        _convert_arguments,
+        _convert,
+        left_out=lambda result: bool(result.refused),
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(
