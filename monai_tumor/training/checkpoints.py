@@ -94,6 +94,9 @@ class Checkpoints:
             self.restore(engine, path)
         elif self.active:
             self.save(engine)
+        if self.active:  # what a killed run was writing
+            for part in self.folder.glob(".tmp-*"):
+                part.unlink()
 
     def restore(self, engine: Engine, path: Path) -> None:
         """Put back every object, the epoch and the best metric as they were in `path`."""
