@@ -40,18 +40,23 @@ def _equal(one: object, other: object) -> bool:
     return one == other
 
 
-def _kill_in_training(command: list[str], cwd: Path, log: Path, delay: float) -> None:
-    """Start, wait for the first epoch's end, let `delay` seconds pass, kill -9."""
+def _epoch(folder: Path) -> int:
+    """The newest epoch whose checkpoint is whole; -1 if there is none."""
+    return max((int(p.stem[-5:]) for p in folder.glob("checkpoints/epoch_*.json")), default=-1)
+
+
+def _kill_in_training(command: list[str], folder: Path, log: Path, delay: float) -> None:
+    """Start, wait until it has come an epoch further, let `delay` seconds pass, kill -9."""
+    before, patience = max(_epoch(folder), 0), time.monotonic() + 120
     with log.open("w") as sink:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment(), stdout=sink, stderr=subprocess.STDOUT
+            command, cwd=folder.parent, env=environment(), stdout=sink, stderr=subprocess.STDOUT
         )
     try:
-        patience = time.monotonic() + 120
-        while "training, epoch" not in log.read_text():
+        while _epoch(folder) <= before:
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < patience, log.read_text()[-3000:]
-            time.sleep(0.02)
+            time.sleep(0.01)
         time.sleep(delay)
         assert process.poll() is None, "it finished before it could be killed"
     finally:
@@ -65,14 +70,13 @@ def test_killed_ten_times_ends_in_the_same_weights(data: Path, tmp_path: Path) -
     options = {name: common | {"output_dir": name} for name in ("whole", "killed")}
     succeeded(monai_bundle("run", cwd=tmp_path, files=files, options=options["whole"]))
     command = command_line("run", files=files, options=options["killed"])
-    moments = np.random.default_rng(20).uniform(0.0, 0.8, KILLS)
-    reached = []
-    for number, delay in enumerate(moments):
-        _kill_in_training(command, tmp_path, tmp_path / f"{number}.log", float(delay))
-        saved = (tmp_path / "killed" / "checkpoints").glob("epoch_*.pt")
-        reached.append(max(int(path.stem[-5:]) for path in saved))
-    assert reached == sorted(reached)
-    assert 0 < reached[-1] < EPOCHS
+    reached = [0]
+    for number, delay in enumerate(np.random.default_rng(20).uniform(0.0, 0.8, KILLS)):
+        log = tmp_path / f"{number}.log"
+        _kill_in_training(command, tmp_path / "killed", log, float(delay))
+        assert number == 0 or f"resumed after epoch {reached[-1]} from" in log.read_text()
+        reached.append(_epoch(tmp_path / "killed"))
+    assert reached == sorted(set(reached))  # each came further
     output = succeeded(monai_bundle("run", cwd=tmp_path, files=files, options=options["killed"]))
     assert f"training, epoch {EPOCHS}/{EPOCHS}" in output
 
@@ -84,6 +88,7 @@ def test_killed_ten_times_ends_in_the_same_weights(data: Path, tmp_path: Path) -
     assert _equal(*best)
     first = weights_of(tmp_path / "whole" / f"checkpoints/epoch_{EPOCHS - 1:05d}.pt")
     assert not _equal(first["objects"]["network"], whole["objects"]["network"])
+    assert not list(tmp_path.glob("killed/checkpoints/.tmp-*"))
 
 
 def test_nan_in_a_file_is_named(data: Path, tmp_path: Path) -> None:

@@ -104,6 +104,9 @@ class Checkpoints:
             self.restore(engine, path)
         elif self.active:
             self.save(engine)
+        if self.active:  # what a killed run was writing
+            for part in self.folder.glob(".tmp-*"):
+                part.unlink()
 
     def _tidy(self) -> None:
         """Remove what a killed run left half written; starting anew, all its checkpoints."""
