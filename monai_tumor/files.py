@@ -58,7 +58,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         ValueError: `content` holds NaN or infinity, which JSON does not have.
     """
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:

@@ -28,6 +28,7 @@ from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe
 from monai_tumor.errors import DicomError
+from monai_tumor.files import write_json
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class _Writer:
             warnings.append("sheared: only the sform holds the affine, the qform is left out")
         sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
         repairs = (*volume.repairs, *made.repairs)
-        nifti.write_json(
+        write_json(
             sidecar,
             fields
             | ({"VolumeTiming": timing} if timing else {})

@@ -9,8 +9,8 @@ from pydicom import Dataset
 
 from monai_tumor.dicom.files import quiet
 from monai_tumor.dicom.headers import integer
-from monai_tumor.dicom.nifti import write_json
 from monai_tumor.dicom.roles import Role
+from monai_tumor.files import write_json
 from monai_tumor.labels import Modality
 
 _LONGEST = 60

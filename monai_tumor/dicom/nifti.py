@@ -1,7 +1,6 @@
 """Write a NIfTI file so that it is there whole and audited, or not at all."""
 
 import gzip
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -94,13 +93,3 @@ def read(path: Path) -> Any:
         return nib.Nifti1Image.from_bytes(igzip.decompress(path.read_bytes()))
     except ImportError:
         return nib.load(path)
-
-
-def write_json(path: Path, fields: dict[str, Any]) -> None:
-    """Write `fields` to `path`, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

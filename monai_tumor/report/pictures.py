@@ -1,6 +1,6 @@
 """Pictures of a segmentation on its image, to be looked at and kept."""
 
-import os
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from monai_tumor.errors import InputError, SchemeError
+from monai_tumor.files import write_atomically
 from monai_tumor.imaging.drawing import BLACK, Picture, draw_panel, legend, stack, text
 from monai_tumor.imaging.orientation import Plane, voxel_spacing
 from monai_tumor.imaging.scene import scene
@@ -83,16 +84,7 @@ def save_overlay(path: Path, image: ArrayLike, labels: ArrayLike, **options: Any
         `path`.
     """
     picture = overlay(image, labels, **options)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            picture.save(file, format="PNG", optimize=True)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_atomically(path, partial(picture.save, format="PNG", optimize=True))
     return path
 
 
