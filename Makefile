@@ -20,18 +20,19 @@ check: $(VENV)/dev.installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# torch comes first and pinned: left to the resolver, a newer build with gigabytes of CUDA may come.
-$(BIN)/python: constraints.txt
+# torch comes first, pinned, so that nothing else chooses another. Which build comes, CPU or CUDA, is
+# for pip's own settings to say: left alone, a Linux machine gets the CUDA one.
+$(VENV)/torch.installed: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "$(TORCH)"
 	touch $@
 
-$(VENV)/demo.installed: $(BIN)/python pyproject.toml
+$(VENV)/demo.installed: $(VENV)/torch.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[phantom]"
 	touch $@
 
-$(VENV)/dev.installed: $(BIN)/python pyproject.toml
+$(VENV)/dev.installed: $(VENV)/torch.installed pyproject.toml
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 

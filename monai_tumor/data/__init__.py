@@ -7,6 +7,7 @@ from monai_tumor.data.datalist import (
     training_items,
     validation_items,
 )
+from monai_tumor.data.memory import studies_in_memory
 from monai_tumor.data.studies import Study, find_studies, study_from_files
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "find_studies",
     "inference_items",
     "make_datalist",
+    "studies_in_memory",
     "study_from_files",
     "training_items",
     "validation_items",

@@ -55,7 +55,7 @@ def attack(content: bytes, folder: Path) -> None:
     path = folder / "x.dcm"
     path.write_bytes(content)
     messages: list[str] = []
-    start = time.perf_counter()
+    start = time.process_time()
     for work in (
         lambda: convert(path, folder / "out"),
         lambda: read_slice(path, Recipe(allow_secondary=True), frame=1),
@@ -64,7 +64,7 @@ def attack(content: bytes, folder: Path) -> None:
             work()
         except DicomError as error:
             messages.append(str(error))
-    assert time.perf_counter() - start < PATIENCE
+    assert time.process_time() - start < PATIENCE
     assert all("\n" not in message and len(message) < 500 for message in messages)
 
 
@@ -119,14 +119,14 @@ def test_sequences_nested_deep(tmp_path, depth, undefined):
     content = path.read_bytes()
     pixels = content.index(struct.pack("<HH", 0x7FE0, 0x0010))
     path.write_bytes(content[:pixels] + nested_bytes(depth, undefined) + content[pixels:])
-    start = time.perf_counter()
+    start = time.process_time()
     if undefined:  # pydicom reads these at once
         with pytest.raises(RefusalError) as refused:
             convert(path, tmp_path / "out")
         assert refused.value.reason is Reason.NESTED_TOO_DEEP
     else:  # and these only when asked, which nothing here does
         assert len(convert(path, tmp_path / "out")) == 1
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 @pytest.mark.parametrize(("rows", "frames"), [(60000, 1), (4096, 60000), (64, 10**9)])
@@ -137,12 +137,12 @@ def test_claims_are_refused_before_anything_is_allocated(tmp_path, rows, frames)
         ds.NumberOfFrames = frames
     path = save(ds, tmp_path / "x.dcm")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     for work in (lambda: convert(path, tmp_path / "out"), lambda: read_slice(path)):
         with pytest.raises(RefusalError) as refused:
             work()
         assert refused.value.reason is Reason.TOO_LARGE
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
