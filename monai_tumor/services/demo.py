@@ -18,9 +18,9 @@ from monai_tumor.report.pictures import save_overlay
 from monai_tumor.services.evaluate import Evaluation, evaluate
 
 BUNDLE = "brats_segresnet"
-_TRAINING_STUDIES = 9
+_TRAINING_STUDIES = 8
 _SCHEME = "brats2023"
-_SPACING_MM = 2.0
+_SPACING_MM = 2.5
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) ->
         if subprocess.run([sys.executable, "-W", "ignore", "-m", *command[2:]]).returncode:
             raise TrainingError(f"{title} failed; what went wrong stands above.")
 
-    case = next(iter(sorted(unseen.iterdir())))
+    case = next(path for path in sorted(unseen.iterdir()) if path.is_dir())
     label_map = run / "predictions" / f"{case.name}_seg.nii.gz"
     picture = _picture(case, label_map, folder / "overlay.png")
     truth = case / f"{case.name}-seg.nii.gz"
