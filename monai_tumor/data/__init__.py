@@ -4,6 +4,7 @@ from monai_tumor.data.datalist import (
     Datalist,
     inference_items,
     make_datalist,
+    split_facts,
     training_items,
     validation_items,
 )
@@ -15,6 +16,7 @@ __all__ = [
     "find_studies",
     "inference_items",
     "make_datalist",
+    "split_facts",
     "study_from_files",
     "training_items",
     "validation_items",

@@ -5,6 +5,8 @@ that each side has every data set. The JSON is one that `monai.data.load_decathl
 too (`base_dir` is the stored "dataset_dir").
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -316,6 +318,40 @@ def validation_items(
     """Items to validate on; arguments as for `training_items`, which has the others."""
     chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
     return chosen.validation_items(fold)[:limit]
+
+
+def split_facts(
+    dataset_dir: Path | str,
+    datalist: Path | str | None = None,
+    validation: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    scheme: str | None = None,
+    on_bad: OnBad = "error",
+) -> dict[str, Any]:
+    """What must be known of a split to tell it from another; arguments as for `training_items`.
+
+    Returns:
+        JSON-ready: the options; "label_schemes", in use; and "studies", how many are on each side
+        and a digest of which, so that a data set that moved is the same split and one that grew
+        is another.
+    """
+    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
+    sides = [chosen.training_items(fold), chosen.validation_items(fold)]
+    names = [sorted(str(item["study"]) for item in side) for side in sides]
+    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
+    return {
+        "dataset_dir": str(chosen.dataset_dir),
+        "datalist": None if not datalist else str(absolute(datalist)),
+        "validation": validation,
+        "folds": folds,
+        "fold": fold,
+        "seed": seed,
+        "scheme": scheme,
+        "label_schemes": list(chosen.schemes),
+        "studies": f"{len(names[0])} + {len(names[1])} ({digest})",
+    }
 
 
 def inference_items(

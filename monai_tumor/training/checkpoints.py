@@ -12,6 +12,7 @@ from torch import nn
 
 from monai_tumor.errors import TrainingError
 from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.training.facts import difference, other_split
 from monai_tumor.training.weights import TRAINED
 
 _LOG = logging.getLogger(__name__)
@@ -58,11 +59,14 @@ class Checkpoints:
             removes the checkpoints of the run before, so that they never pass for newer ones.
         keep: how many to keep.
         interval: epochs between checkpoints; the last epoch is always saved.
-        record: what else the JSON says (label scheme, options, versions).
+        record: what else the JSON says (options, versions).
+        split: what is trained and validated on (`monai_tumor.data.split_facts`): going on with
+            another would train on what validated before.
+        schedule: options that shape the schedule; a run that goes on must have the same.
         active: False on all ranks but 0: they load, they do not save.
 
     Raises:
-        TrainingError: the checkpoint found is of another network or optimiser.
+        TrainingError: the checkpoint found is of another network, optimiser, split or schedule.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class Checkpoints:
         interval: int = 1,
         record: Mapping[str, Any] | None = None,
         active: bool = True,
+        split: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.objects = {name: item for name, item in objects.items() if item is not None}
@@ -84,7 +90,9 @@ class Checkpoints:
         self.resume = resume
         self.keep = keep
         self.interval = interval
-        self.record = dict(record or {})
+        given = {"split": split, "schedule": schedule}
+        self.facts = {name: dict(facts) for name, facts in given.items() if facts is not None}
+        self.record = {**(record or {}), **self.facts}
         self.active = active
         self.best_metric = float("-inf")
         self.best_epoch = 0
@@ -120,6 +128,7 @@ class Checkpoints:
     def restore(self, engine: Engine, path: Path) -> None:
         """Put back every object, the epoch and the best metric as they were in `path`."""
         state = torch.load(path, map_location="cpu", weights_only=True)
+        self._require_same_training(path, state)
         try:
             self._load_objects(state["objects"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -132,6 +141,22 @@ class Checkpoints:
         engine.state.iteration = state["iteration"]
         self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
         _LOG.info("resumed after epoch %d from %s", state["epoch"], path)
+        if state["epoch"] == engine.state.max_epochs:
+            _LOG.info("this training is complete: there is nothing left to do")
+
+    def _require_same_training(self, path: Path, state: Mapping[str, Any]) -> None:
+        split = other_split(state.get("split"), self.facts.get("split"))
+        if split:
+            raise TrainingError(
+                f"{path} was {split}. "
+                "Choose another --output_dir, or start anew with --resume False."
+            )
+        schedule = difference(state.get("schedule"), self.facts.get("schedule"))
+        if schedule:
+            raise TrainingError(
+                f"{path} was {schedule}. Go on with the same, start anew with --resume False, or "
+                "train on from its weights with --initial_weights in another --output_dir."
+            )
 
     def restore_weights(self, engine: Engine, but: Collection[str] = ()) -> None:
         """Put back the objects of the newest checkpoint, all `but` those named.
@@ -186,6 +211,7 @@ class Checkpoints:
             "iteration": engine.state.iteration,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
+            **self.facts,
         }
         path = self.folder / f"epoch_{engine.state.epoch:05d}.pt"
         self._write(path, state, epoch=engine.state.epoch)

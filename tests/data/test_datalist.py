@@ -15,6 +15,7 @@ from monai_tumor.data.datalist import (
     Datalist,
     inference_items,
     make_datalist,
+    split_facts,
     training_items,
     validation_items,
 )
@@ -337,6 +338,20 @@ def test_items_for_configs(tree):
             "scheme",
         }
         assert all(Path(p).is_absolute() for p in (*item["image"], item["label"]))
+
+
+def test_facts_of_a_split(tree, tmp_path):
+    facts = split_facts(tree, folds=3, fold=1)
+    assert facts["label_schemes"] == ["brats2021", "brats2023"]
+    assert (facts["dataset_dir"], facts["folds"], facts["fold"]) == (str(tree), 3, 1)
+    assert split_facts(tree, folds=3, fold=0)["studies"] != facts["studies"]
+    path = make_datalist(tree, folds=3).save(tmp_path / "split.json")
+    moved = tree.rename(tmp_path / "moved")
+    assert split_facts(moved, datalist=path, fold=1)["studies"] == facts["studies"]
+    brats(moved, "BraTS2021_00009")
+    assert split_facts(moved, folds=3, fold=1)["studies"] != facts["studies"]
+    items = validation_items(moved, datalist=path, fold=1)
+    assert facts["studies"].startswith(f"{6 - len(items)} + {len(items)} (")
 
 
 def test_a_changed_folder_is_read_again(tree):

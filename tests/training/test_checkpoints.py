@@ -263,6 +263,45 @@ def test_a_checkpoint_without_an_average(tmp_path):
         training(tmp_path, max_epochs=2, validate=None, ema=True).trainer.run()
 
 
+FOLD = {"fold": 0, "studies": "4 + 2 (aa)"}
+OTHER = {"fold": 1, "studies": "4 + 2 (bb)"}
+
+
+def test_another_fold_does_not_go_on_from_this_one(tmp_path):
+    training(tmp_path, max_epochs=1, split=FOLD).trainer.run()
+    assert json.loads((tmp_path / "model_best.json").read_text())["split"] == FOLD
+    expected = (
+        f"{tmp_path / 'epoch_00001.pt'} was trained with fold 0, this run has fold 1. "
+        "Choose another --output_dir, or start anew with --resume False."
+    )
+    with pytest.raises(TrainingError, match=f"^{re.escape(expected)}$"):
+        training(tmp_path, max_epochs=1, split=OTHER).trainer.run()
+    training(tmp_path, max_epochs=1, split=OTHER, resume=False).trainer.run()
+    assert json.loads((tmp_path / "model_best.json").read_text())["split"] == OTHER
+
+
+def test_another_schedule_does_not_go_on(tmp_path):
+    short = {"max_epochs": 1, "learning_rate": 0.01}
+    training(tmp_path, max_epochs=1, schedule=short).trainer.run()
+    expected = (
+        f"{tmp_path / 'epoch_00001.pt'} was trained with max_epochs 1, this run has max_epochs 3. "
+        "Go on with the same, start anew with --resume False, or train on from its weights with "
+        "--initial_weights in another --output_dir."
+    )
+    with pytest.raises(TrainingError, match=f"^{re.escape(expected)}$"):
+        training(tmp_path, max_epochs=3, schedule=short | {"max_epochs": 3}).trainer.run()
+
+
+def test_a_complete_training_says_so(tmp_path, caplog):
+    training(tmp_path, max_epochs=1).trainer.run()
+    with caplog.at_level(logging.INFO, logger="monai_tumor"):
+        training(tmp_path, max_epochs=1).trainer.run()
+    assert caplog.messages == [
+        f"resumed after epoch 1 from {tmp_path / 'epoch_00001.pt'}",
+        "this training is complete: there is nothing left to do",
+    ]
+
+
 class Counter:
     """Stands for a gradient scaler."""
 
