@@ -8,6 +8,7 @@ too (`base_dir` is the stored "dataset_dir").
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -58,13 +59,21 @@ class Datalist:
     repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a subject on both sides."""
+        """Refuse a subject on both sides, and two studies of one name."""
         shared = {s.subject for s in self.training} & {s.subject for s in self.validation}
         if shared:
             raise StudyError(
                 f"Subject {min(shared)!r} is in training and in validation"
                 f" ({len(shared)} such); results would be too good. Split by subject."
             )
+        for studies in ((*self.training, *self.validation), self.test):
+            names = Counter(s.study for s in studies)
+            repeated = [name for name, count in names.items() if count > 1]
+            if repeated:
+                raise StudyError(
+                    f"{names[repeated[0]]} items are study {repeated[0]!r}; one would take the"
+                    ' place of the other. Give each its own "study".'
+                )
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -195,6 +204,11 @@ class Datalist:
         return self._item(study)
 
     def _known(self, fold: int) -> None:
+        if not self.folds and fold != 0:
+            raise InputError(
+                f"fold is {fold}, but this split has no folds. Give folds, or a datalist made with"
+                " them."
+            )
         if self.folds and fold not in self.folds.values():
             raise InputError(f"There is no fold {fold}; folds are 0 to {max(self.folds.values())}.")
 

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.utils import CommonKeys
 
+from monai_tumor.errors import StudyError
 from monai_tumor.labels import REGIONS
 from monai_tumor.metrics.segmentation import CaseScores, score_case
 from monai_tumor.metrics.tables import ScoreTable
@@ -43,11 +44,20 @@ class RegionMetrics(Metric):
         super().attach(engine, name, *args, **kwargs)
 
     def update(self, output: list[dict[str, Any]]) -> None:
-        """Score each case of a batch."""
+        """Score each case of a batch.
+
+        Raises:
+            StudyError: a study comes twice.
+        """
         for case, batch in zip(output, self._engine.state.batch, strict=True):
             prediction, truth = case[CommonKeys.PRED], case[CommonKeys.LABEL]
             spacing = tuple(float(size) for size in prediction.pixdim)
             study = str(batch.get("study") or batch.get("subject") or len(self._cases))
+            if study in self._cases:
+                raise StudyError(
+                    f"Study {study!r} comes twice; one would take the place of the other. "
+                    'Give each its own "study" in the datalist.'
+                )
             self._cases[study] = score_case(
                 np.asarray(prediction.cpu() > 0.5), np.asarray(truth.cpu() > 0.5), spacing
             )

@@ -184,6 +184,28 @@ def test_leaks_are_refused(tree, tmp_path):
     )
 
 
+def test_studies_of_one_name_are_refused(tree, tmp_path):
+    path = make_datalist(tree).save(tmp_path / "split.json")
+    data = json.loads(path.read_text())
+    first = {k: v for k, v in data["training"][0].items() if k != "study"} | {"subject": "B"}
+    data["training"] = [first, first, first]  # three scans of B, as other tools list them
+    path.write_text(json.dumps(data))
+    with pytest.raises(StudyError) as caught:
+        Datalist.load(path)
+    assert str(caught.value) == (
+        "3 items are study 'B'; one would take the place of the other. Give each its own \"study\"."
+    )
+
+
+def test_a_fold_without_folds_is_refused(tree):
+    for items in (training_items, validation_items):
+        with pytest.raises(InputError) as caught:
+            items(tree, fold=1)
+        assert str(caught.value) == (
+            "fold is 1, but this split has no folds. Give folds, or a datalist made with them."
+        )
+
+
 def test_leaks_between_folds_are_refused(tree, tmp_path):
     path = make_datalist(tree, folds=2).save(tmp_path / "split.json")
     data = json.loads(path.read_text())
