@@ -46,7 +46,8 @@ class Checkpoints:
     metric so far; `epoch_0012.json` its SHA-256 and `record`. Each is written to a temporary
     file, flushed to disk and renamed; the JSON comes last and marks the checkpoint as whole. The
     last `keep` stay. `model_best.pt` is the plain state dictionary of `network` at the best
-    validation, ready for export. Random state needs no place: see `SeedEpochs`.
+    validation, ready for export; where no epoch was validated, it is the last, with a warning and
+    the metric null. Random state needs no place: see `SeedEpochs`.
 
     Put it after the handlers that validate and step the schedule: it must see their result.
 
@@ -183,6 +184,12 @@ class Checkpoints:
     def _epoch_completed(self, engine: Engine) -> None:
         self._keep_best(engine)
         last = engine.state.epoch == engine.state.max_epochs
+        if last and self.best_epoch == 0 and self.active:
+            _LOG.warning(
+                "no epoch was validated with a score: %s holds the last weights, not the best",
+                self.folder / TRAINED,
+            )
+            self._write_weights(engine.state.epoch, metric=None)
         if self.active and (engine.state.epoch % self.interval == 0 or last):
             self.save(engine)
 
@@ -199,9 +206,10 @@ class Checkpoints:
             return
         self.best_metric, self.best_epoch = metric, epoch
         if self.active:
-            self._write(
-                self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch
-            )
+            self._write_weights(epoch, metric)
+
+    def _write_weights(self, epoch: int, metric: float | None) -> None:
+        self._write(self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch)
 
     def save(self, engine: Engine) -> Path:
         """Write a checkpoint of the present state and drop those too old to keep."""

@@ -347,10 +347,8 @@ def run_judged(folder, metrics, epochs):
     kept = Checkpoints(folder, {"network": network}, network, evaluator=evaluator)
     kept.attach(engine)
     engine.run([1], max_epochs=epochs)
-    best = folder / "model_best.pt"
-    if not best.exists():
-        return kept, None
-    return kept, float(torch.load(best, weights_only=True)["weight"][0, 0])
+    best = torch.load(folder / "model_best.pt", weights_only=True)
+    return kept, float(best["weight"][0, 0])
 
 
 @pytest.mark.parametrize(
@@ -362,17 +360,27 @@ def run_judged(folder, metrics, epochs):
         ({3: 0.1}, 3),
         ({1: float("nan"), 2: 0.3, 3: float("nan")}, 2),
         ({1: 0.4, 2: float("nan"), 3: 0.2}, 1),
-        ({1: float("nan")}, None),
-        ({}, None),
     ],
 )
 def test_the_evaluators_metric_chooses_the_best(tmp_path, metrics, best):
     kept, weight = run_judged(tmp_path, metrics, epochs=3)
     assert weight == best
-    assert kept.best_epoch == (best or 0)
-    if best:
-        assert kept.best_metric == metrics[best]
-        assert json.loads((tmp_path / "model_best.json").read_text())["epoch"] == best
+    assert kept.best_epoch == best
+    assert kept.best_metric == metrics[best]
+    assert json.loads((tmp_path / "model_best.json").read_text())["epoch"] == best
+
+
+@pytest.mark.parametrize("metrics", [{1: float("nan")}, {}])
+def test_without_a_best_the_last_weights_are_kept_and_it_is_said(tmp_path, caplog, metrics):
+    with caplog.at_level(logging.WARNING, logger="monai_tumor"):
+        kept, weight = run_judged(tmp_path, metrics, epochs=3)
+    assert (weight, kept.best_epoch) == (3, 0)
+    record = json.loads((tmp_path / "model_best.json").read_text())
+    assert (record["metric"], record["epoch"]) == (None, 3)
+    assert caplog.messages == [
+        f"no epoch was validated with a score: {tmp_path / 'model_best.pt'} holds the last "
+        "weights, not the best"
+    ]
 
 
 def test_the_best_metric_survives_a_restart(tmp_path):
