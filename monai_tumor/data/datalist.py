@@ -81,6 +81,20 @@ class Datalist:
         labelled = (*self.training, *self.validation)
         return tuple(sorted({s.scheme for s in labelled if s.scheme is not None}))
 
+    def repairs_it(self, problem: Problem) -> bool:
+        """Whether loading carries out the repair of `problem`."""
+        return problem.repair is not None and problem.repair in self.repairs.get(problem.study, ())
+
+    @property
+    def left(self) -> tuple[Problem, ...]:
+        """Problems that nothing mends: the reasons of what was left out, and those of no study."""
+        return tuple(p for p in self.problems if not (p.is_note or self.repairs_it(p)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no study was left out and no problem is left."""
+        return not self.skipped and not self.left
+
     def training_items(self, fold: int = 0) -> list[Item]:
         """Items to train on, paths absolute; with folds, all folds but `fold`."""
         self._known(fold)
@@ -95,7 +109,7 @@ class Datalist:
 
     def test_items(self) -> list[Item]:
         """Items without a label, paths absolute."""
-        return [self._item(s) for s in self.test]
+        return [self.item(s) for s in self.test]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; paths relative to `dataset_dir`."""
@@ -108,23 +122,25 @@ class Datalist:
             "folds": len(set(self.folds.values())),
             "schemes": list(self.schemes),
             "software": _software(),
-            "training": [self._item(s, base) for s in self.training],
-            "validation": [self._item(s, base) for s in self.validation],
+            "training": [self.item(s, base) for s in self.training],
+            "validation": [self.item(s, base) for s in self.validation],
             "problems": [p.as_dict() for p in self.problems],
             "skipped": list(self.skipped),
+            "complete": self.complete,
         }
         if self.test:  # MONAI cannot read an empty test list
-            data["test"] = [self._item(s, base) for s in self.test]
+            data["test"] = [self.item(s, base) for s in self.test]
         return data
 
     def __str__(self) -> str:
-        """How many studies are where, in which schemes, and each case left out."""
+        """How many studies are where, in which schemes, each case left out, each problem."""
         folds = len(set(self.folds.values()))
         parts = f"{len(self.training)} training" + (f" in {folds} folds" if folds else "")
         parts += f", {len(self.validation)} validation, {len(self.test)} test studies"
         lines = [f"{self.dataset_dir}: {parts}; {', '.join(self.schemes) or 'no labels'}"]
-        reasons = [p for p in self.problems if p.study in self.skipped and not p.is_note]
-        lines += [f"  left out: {problem}" for problem in reasons]
+        for problem in self.left:
+            word = "left out" if problem.study in self.skipped else "problem"
+            lines.append(f"  {word}: {problem}")
         lines += [f"  repaired on loading: {s}: {', '.join(r)}" for s, r in self.repairs.items()]
         return "\n".join(lines)
 
@@ -187,7 +203,8 @@ class Datalist:
             },
         )
 
-    def _item(self, study: Study, base: Path | None = None) -> Item:
+    def item(self, study: Study, base: Path | None = None) -> Item:
+        """The item of one of the studies, paths absolute or relative to `base`."""
         item = study.as_item(base)
         if study.subject in self.folds:
             item["fold"] = self.folds[study.subject]
@@ -201,7 +218,7 @@ class Datalist:
                 f"Study {study.study!r} is listed for training or validation but has no label. Add"
                 ' "label" to its item, or list it under "test".'
             )
-        return self._item(study)
+        return self.item(study)
 
     def _known(self, fold: int) -> None:
         if not self.folds and fold != 0:
@@ -244,8 +261,7 @@ def make_datalist(
         SchemeError: a label scheme must be stated.
         InputError: no such folder, or a split that cannot be made.
     """
-    if on_bad not in ("error", "skip"):
-        raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
+    _require_on_bad(on_bad)
     inventory = find_studies(root, scheme=scheme)
     problems = list(inventory.problems)
     for number, study in enumerate(inventory.studies, 1):
@@ -376,6 +392,7 @@ def inference_items(
     t2f: Path | str | None = None,
     modalities: str | Sequence[str] | None = None,
     scheme: str | None = None,
+    on_bad: OnBad = "error",
 ) -> list[Item]:
     """Items to segment; paths are absolute.
 
@@ -388,37 +405,51 @@ def inference_items(
         t2f: FLAIR.
         modalities: channel order of 4D files that lie beside no dataset.json.
         scheme: how to read labels that lie beside the images, if they are used at all.
+        on_bad: "error" raises and names the first bad study; "skip" leaves such studies out, each
+            with a warning.
 
     Returns:
-        One item a study, as `Study.as_item`, and "list": "test", "validation" or "input", where
-        it comes from. A label that lies beside the images is named but not checked.
+        One item a study, as `Study.as_item`, with the repairs of a datalist, and "list": "test",
+        "validation" or "input", where it comes from. A label that lies beside the
+        images is named but not checked.
 
     Raises:
-        StudyError: a study that cannot be segmented; the first is named.
+        StudyError: a study that cannot be segmented, the first is named; with "skip", none can.
         InputError: neither or both of `input` and four files are given, or nothing is there.
     """
+    _require_on_bad(on_bad)
     files = {"t1n": t1n, "t1c": t1c, "t2w": t2w, "t2f": t2f}
     if bool(input) == any(files.values()):
         raise InputError("Give either a folder, datalist or 4D file, or all of t1n, t1c, t2w, t2f.")
     source, problems = "input", []
     if not input:
-        studies: Sequence[Study] = [study_from_files(**files)]
+        whole = Datalist(Path(), (), test=(study_from_files(**files),))
     elif Path(input).suffix == ".json" and Path(input).name != "dataset.json":
         whole = Datalist.load(input)
         source = "test" if whole.test else "validation"
-        studies = whole.test or whole.validation
     else:
         found = find_studies(input, scheme=scheme, modalities=modalities)
-        studies = found.studies
+        whole = Datalist(found.root, (), test=found.studies)
         problems = [p for p in found.problems if p.kind not in ("scheme", "same-image")]
+    studies = whole.test or whole.validation
     for study in studies:
         problems += check_study(replace(study, label=None), voxels=False)
-    bad = [p for p in problems if not p.is_note]
-    if bad:
+    bad = [p for p in problems if not (p.is_note or whole.repairs_it(p))]
+    if bad and on_bad == "error":
         refuse(bad)
-    if not studies:
-        raise StudyError(f"{input} has no test and no validation studies to segment.")
-    return [{**study.as_item(), "list": source} for study in studies]
+    for problem in bad:
+        _log.warning("Left out: %s: %s", problem.study or "not a study", problem)
+    out = {p.study for p in bad}
+    kept = [whole.item(s) | {"list": source} for s in studies if s.study not in out]
+    if not kept:
+        left = f"; {len(out)} were left out" if out else ""
+        raise StudyError(f"{input} has no test and no validation studies to segment{left}.")
+    return kept
+
+
+def _require_on_bad(on_bad: str) -> None:
+    if on_bad not in ("error", "skip"):
+        raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
 
 
 def _datalist(

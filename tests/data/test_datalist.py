@@ -297,6 +297,19 @@ def test_a_study_that_is_there_twice_is_left_out_altogether(tree):
     assert len(kept) == 5
 
 
+def test_a_problem_of_no_study_is_told(tree):
+    assert make_datalist(tree).complete
+    assert make_datalist(tree).as_dict()["complete"] is True
+    (tree / "Task01").mkdir()
+    (tree / "Task01" / "dataset.json").write_text("{")
+    made = make_datalist(tree, on_bad="skip")
+    (problem,) = made.problems
+    assert (problem.kind, made.skipped) == ("dataset-json", ())
+    assert not made.complete
+    assert made.as_dict()["complete"] is False
+    assert f"  problem: {problem.message}" in str(made).splitlines()
+
+
 def test_nothing_is_left(tree):
     for case in ("BraTS2021_00000", "BraTS2021_00001", "BraTS2021_00002"):
         spoil(tree, case)
@@ -320,6 +333,7 @@ def test_repairs_are_recorded_when_asked_for(tree, tmp_path):
     made = make_datalist(tree, repair=True)
     assert made.repairs == {"BraTS2021_00001": ("affine",)}
     assert made.skipped == ()
+    assert made.complete
     items = {i["study"]: i["repairs"] for i in made.training_items() + made.validation_items()}
     assert items.pop("BraTS2021_00001") == "affine"
     assert str(made).endswith("\n  repaired on loading: BraTS2021_00001: affine")
@@ -432,6 +446,36 @@ def test_inference_refuses_bad_images(tree):
     write(tree / "BraTS2021_00001" / "BraTS2021_00001_t2.nii.gz", head(1, (8, 9, 6)))
     with pytest.raises(StudyError, match=r"00001_t2\.nii\.gz has shape \(8, 9, 6\), but"):
         inference_items(tree)
+
+
+def test_inference_can_leave_bad_studies_out(tree, caplog):
+    write(tree / "BraTS2021_00001" / "BraTS2021_00001_t2.nii.gz", head(1, (8, 9, 6)))
+    (tree / "BraTS2021_00002" / "BraTS2021_00002_t2.nii.gz").unlink()
+    items = inference_items(tree, on_bad="skip")
+    assert [i["study"] for i in items if i["study"].startswith("BraTS2021")] == ["BraTS2021_00000"]
+    assert len(items) == 5
+    assert [m.split(": ")[:2] for m in caplog.messages] == [
+        ["Left out", "BraTS2021_00002"],
+        ["Left out", "BraTS2021_00001"],
+    ]
+    for folder in (*tree.glob("BraTS-*"), tree / "BraTS2021_00000"):
+        shutil.rmtree(folder)
+    with pytest.raises(StudyError, match=r"no validation studies to segment; 2 were left out\."):
+        inference_items(tree, on_bad="skip")
+    with pytest.raises(InputError, match="on_bad is 'ignore'; give 'error' or 'skip'"):
+        inference_items(tree, on_bad="ignore")
+
+
+def test_inference_honours_repairs(tree, tmp_path):
+    shifted = RAS.copy()
+    shifted[0, 3] = 0.05
+    write(tree / "BraTS-GLI-00007-000" / "BraTS-GLI-00007-000-t2w.nii.gz", head(7), shifted)
+    made = make_datalist(tree, repair=True)
+    assert made.repairs == {"BraTS-GLI-00007-000": ("affine",)}
+    (item,) = inference_items(made.save(tmp_path / "split.json"))
+    assert (item["study"], item["repairs"]) == ("BraTS-GLI-00007-000", "affine")
+    with pytest.raises(StudyError, match=r"the affine puts it 0\.05 mm off"):
+        inference_items(replace(made, repairs={}).save(tmp_path / "split.json"))
 
 
 def test_inference_needs_one_input(tree):
