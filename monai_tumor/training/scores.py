@@ -91,7 +91,8 @@ class SaveScores:
 
     Args:
         folder: gets `scores.csv`, `scores.json` and `scores.md`.
-        scheme: label scheme of the predictions.
+        scheme: label scheme of the predictions; the table is in it too, for the truth of each
+            study is read by its own, which the JSON lists as "truth_schemes".
         provenance: what made them (`monai_tumor.provenance.record`).
         active: False on all ranks but 0.
     """
@@ -117,4 +118,11 @@ class SaveScores:
         table = ScoreTable(self.scheme)
         for study, scores in engine.state.case_scores.items():
             table.add(study, scores)
-        table.write(self.folder, more={"made_by": self.provenance})
+        items = getattr(engine.data_loader.dataset, "data", ())
+        truth = sorted({item["scheme"] for item in items if item.get("scheme")})
+        more = {
+            "prediction_scheme": self.scheme,
+            "truth_schemes": truth,
+            "made_by": self.provenance,
+        }
+        table.write(self.folder, more=more)

@@ -169,6 +169,16 @@ def test_scores_are_written_as_csv_json_and_markdown(tmp_path):
     assert "P3" in (tmp_path / "out" / "scores.csv").read_text()
 
 
+def test_the_schemes_of_truth_and_prediction_are_both_told(tmp_path):
+    schemes = ("msd", "brats2021", "msd")
+    cases = [c | {"scheme": scheme} for c, scheme in zip(CASES, schemes, strict=True)]
+    evaluate(cases, handlers=[SaveScores(tmp_path, "brats2023")])
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["prediction_scheme"] == "brats2023"
+    assert written["truth_schemes"] == ["brats2021", "msd"]
+    assert written["scheme"] == "brats2023"
+
+
 def test_other_ranks_write_nothing(tmp_path):
     evaluate(handlers=[SaveScores(tmp_path / "out", "brats2023", active=False)])
     assert not (tmp_path / "out").exists()
