@@ -13,6 +13,7 @@ from torch import nn
 from monai_tumor.errors import TrainingError
 from monai_tumor.files import sha256, write_atomically, write_json
 from monai_tumor.training.facts import difference, other_split
+from monai_tumor.training.lock import FolderLock
 from monai_tumor.training.weights import TRAINED
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class Checkpoints:
         active: False on all ranks but 0: they load, they do not save.
 
     Raises:
-        TrainingError: the checkpoint found is of another network, optimiser, split or schedule.
+        TrainingError: the checkpoint found is of another network, optimiser, split or schedule, or
+            another process trains in `folder`.
     """
 
     def __init__(
@@ -97,16 +99,19 @@ class Checkpoints:
         self.active = active
         self.best_metric = float("-inf")
         self.best_epoch = 0
+        self._lock = FolderLock(self.folder)
 
     def attach(self, engine: Engine) -> None:
         """Resume at the start, save after each epoch."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self._lock.release)
 
     def _start(self, engine: Engine) -> None:
         if getattr(engine, "scaler", None) is not None:
             self.objects["scaler"] = engine.scaler
         if self.active:
+            self._lock.acquire()
             self._tidy()
         path = newest_checkpoint(self.folder) if self.resume else None
         if path is not None:

@@ -30,7 +30,7 @@ class CutAt:
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def flip_a_byte(path, at=200):
