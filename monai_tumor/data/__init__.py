@@ -1,9 +1,8 @@
 """Studies, datalists, splits by subject, and phantoms."""
 
-from monai_tumor.data.datalist import (
-    Datalist,
+from monai_tumor.data.datalist import Datalist, make_datalist
+from monai_tumor.data.items import (
     inference_items,
-    make_datalist,
     split_facts,
     training_items,
     validation_items,

@@ -5,13 +5,10 @@ that each side has every data set. The JSON is one that `monai.data.load_decathl
 too (`base_dir` is the stored "dataset_dir").
 """
 
-import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +17,7 @@ from monai_tumor.data.checks import check_study
 from monai_tumor.data.problems import Problem, refuse
 from monai_tumor.data.splits import assign_folds, hold_out
 from monai_tumor.data.studies import find_studies, unknown_scheme
-from monai_tumor.data.study import Study, absolute, read_listing, study_from_files
+from monai_tumor.data.study import Study, absolute, read_listing
 from monai_tumor.errors import InputError, StudyError
 from monai_tumor.files import write_json
 from monai_tumor.labels import scheme as label_scheme
@@ -261,7 +258,7 @@ def make_datalist(
         SchemeError: a label scheme must be stated.
         InputError: no such folder, or a split that cannot be made.
     """
-    _require_on_bad(on_bad)
+    require_on_bad(on_bad)
     inventory = find_studies(root, scheme=scheme)
     problems = list(inventory.problems)
     for number, study in enumerate(inventory.studies, 1):
@@ -302,195 +299,10 @@ def make_datalist(
     )
 
 
-def training_items(
-    dataset_dir: Path | str,
-    datalist: Path | str | None = None,
-    validation: float = 0.2,
-    folds: int | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-    limit: int | None = None,
-) -> list[Item]:
-    """Items to train on, for configs; paths are absolute.
-
-    Args:
-        dataset_dir: a folder of studies.
-        datalist: a datalist JSON; then `validation`, `folds`, `seed` and `on_bad` are its
-            own. Without it the split is made here, from names and headers.
-        validation: share of subjects kept for validation.
-        folds: make this many folds.
-        fold: which fold is validation.
-        seed: of the split.
-        scheme: how to read every label.
-        on_bad: "error" or "skip".
-        limit: at most so many items, for a quick try.
-
-    Raises:
-        As `make_datalist` and `Datalist.load`.
-    """
-    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
-    return chosen.training_items(fold)[:limit]
-
-
-def validation_items(
-    dataset_dir: Path | str,
-    datalist: Path | str | None = None,
-    validation: float = 0.2,
-    folds: int | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-    limit: int | None = None,
-) -> list[Item]:
-    """Items to validate on; arguments as for `training_items`, which has the others."""
-    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
-    return chosen.validation_items(fold)[:limit]
-
-
-def split_facts(
-    dataset_dir: Path | str,
-    datalist: Path | str | None = None,
-    validation: float = 0.2,
-    folds: int | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-) -> dict[str, Any]:
-    """What must be known of a split to tell it from another; arguments as for `training_items`.
-
-    Returns:
-        JSON-ready: the options; "label_schemes", in use; and "studies", how many are on each side
-        and a digest of which, so that a data set that moved is the same split and one that grew
-        is another.
-    """
-    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
-    sides = [chosen.training_items(fold), chosen.validation_items(fold)]
-    names = [sorted(str(item["study"]) for item in side) for side in sides]
-    digest = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]
-    return {
-        "dataset_dir": str(chosen.dataset_dir),
-        "datalist": None if not datalist else str(absolute(datalist)),
-        "validation": validation,
-        "folds": folds,
-        "fold": fold,
-        "seed": seed,
-        "scheme": scheme,
-        "label_schemes": list(chosen.schemes),
-        "studies": f"{len(names[0])} + {len(names[1])} ({digest})",
-    }
-
-
-def inference_items(
-    input: Path | str | None = None,
-    t1n: Path | str | None = None,
-    t1c: Path | str | None = None,
-    t2w: Path | str | None = None,
-    t2f: Path | str | None = None,
-    modalities: str | Sequence[str] | None = None,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-) -> list[Item]:
-    """Items to segment; paths are absolute.
-
-    Args:
-        input: a datalist JSON (its test list; if it has none, its validation list), a study
-            folder, a tree of them, or one 4D file.
-        t1n: with the next three, four 3D files in place of `input`.
-        t1c: contrast-enhanced T1.
-        t2w: T2.
-        t2f: FLAIR.
-        modalities: channel order of 4D files that lie beside no dataset.json.
-        scheme: how to read labels that lie beside the images, if they are used at all.
-        on_bad: "error" raises and names the first bad study; "skip" leaves such studies out, each
-            with a warning.
-
-    Returns:
-        One item a study, as `Study.as_item`, with the repairs of a datalist, and "list": "test",
-        "validation" or "input", where it comes from. A label that lies beside the
-        images is named but not checked.
-
-    Raises:
-        StudyError: a study that cannot be segmented, the first is named; with "skip", none can.
-        InputError: neither or both of `input` and four files are given, or nothing is there.
-    """
-    _require_on_bad(on_bad)
-    files = {"t1n": t1n, "t1c": t1c, "t2w": t2w, "t2f": t2f}
-    if bool(input) == any(files.values()):
-        raise InputError("Give either a folder, datalist or 4D file, or all of t1n, t1c, t2w, t2f.")
-    source, problems = "input", []
-    if not input:
-        whole = Datalist(Path(), (), test=(study_from_files(**files),))
-    elif Path(input).suffix == ".json" and Path(input).name != "dataset.json":
-        whole = Datalist.load(input)
-        source = "test" if whole.test else "validation"
-    else:
-        found = find_studies(input, scheme=scheme, modalities=modalities)
-        whole = Datalist(found.root, (), test=found.studies)
-        problems = [p for p in found.problems if p.kind not in ("scheme", "same-image")]
-    studies = whole.test or whole.validation
-    for study in studies:
-        problems += check_study(replace(study, label=None), voxels=False)
-    bad = [p for p in problems if not (p.is_note or whole.repairs_it(p))]
-    if bad and on_bad == "error":
-        refuse(bad)
-    for problem in bad:
-        _log.warning("Left out: %s: %s", problem.study or "not a study", problem)
-    out = {p.study for p in bad}
-    kept = [whole.item(s) | {"list": source} for s in studies if s.study not in out]
-    if not kept:
-        left = f"; {len(out)} were left out" if out else ""
-        raise StudyError(f"{input} has no test and no validation studies to segment{left}.")
-    return kept
-
-
-def _require_on_bad(on_bad: str) -> None:
+def require_on_bad(on_bad: str) -> None:
+    """Refuse anything but "error" and "skip"."""
     if on_bad not in ("error", "skip"):
         raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
-
-
-def _datalist(
-    dataset_dir: Path | str,
-    datalist: Path | str | None,
-    validation: float,
-    folds: int | None,
-    seed: int,
-    scheme: str | None,
-    on_bad: OnBad,
-) -> Datalist:
-    if datalist:
-        return Datalist.load(datalist, dataset_dir or None, scheme)
-    if not dataset_dir:
-        raise InputError(
-            "No data set to train on; name its folder with --dataset_dir, or a --datalist."
-        )
-    folder = absolute(dataset_dir)
-    changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
-    return _split(folder, changed, validation, folds, seed, scheme, on_bad)
-
-
-@lru_cache(maxsize=4)
-def _split(
-    folder: Path,
-    changed: int,  # noqa: ARG001  (part of the key: a folder that changed is read again)
-    validation: float,
-    folds: int | None,
-    seed: int,
-    scheme: str | None,
-    on_bad: OnBad,
-) -> Datalist:
-    return make_datalist(
-        folder,
-        scheme=scheme,
-        validation=validation,
-        folds=folds,
-        seed=seed,
-        on_bad=on_bad,
-        check_voxels=False,
-    )
 
 
 def _read_study(item: Item | str, base: Path, scheme: str | None) -> Study:

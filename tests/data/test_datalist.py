@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from monai.data import load_decathlon_datalist
 from small_studies import LPS, RAS, brats, head, label_map, msd, write
 
-from monai_tumor.data.datalist import (
-    Datalist,
+from monai_tumor.data.datalist import Datalist, make_datalist
+from monai_tumor.data.items import (
     inference_items,
-    make_datalist,
     split_facts,
     training_items,
     validation_items,
