@@ -126,7 +126,7 @@ def test_rare_nan_is_rescued(data: Path, tmp_path: Path) -> None:
     options = training(BUNDLE, data, max_epochs=8, val_interval=8)
     files = _spoiling(tmp_path, 0.12)
     output = succeeded(monai_bundle("run", cwd=tmp_path, files=files, options=options))
-    assert "the loss was not a number; the learning rate is now 0.0" in output
+    assert "the loss was nan; the learning rate is now 0.0" in output
     state = weights_of(tmp_path / "runs" / BUNDLE / "checkpoints" / "epoch_00008.pt")
     assert all(torch.isfinite(t).all() for t in state["objects"]["network"].values())
     assert 1 <= state["objects"]["guard"]["rescues"] <= 3
@@ -138,4 +138,4 @@ def test_constant_nan_stops_in_one_line(data: Path, tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     last = done.stderr.rstrip().splitlines()[-1]
-    assert last.startswith("error: The loss was not a number 4 times (last in epoch ")
+    assert last.startswith("error: Training was not finite 4 times (last in epoch ")

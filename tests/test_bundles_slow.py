@@ -1,6 +1,7 @@
 """Every bundle with every bundle command, each in a process of its own."""
 
 import json
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,13 +54,36 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Trained(request.param, folder, checkpoints / "model_best.pt", data)
 
 
-def test_plain_run_trains_and_goes_on(trained: Trained) -> None:
-    options = training(trained.bundle, trained.data, max_epochs=3)
+def _error(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode != 0, done.stdout[-2000:]
+    return done.stderr.rstrip().splitlines()[-1]
+
+
+def test_plain_run_goes_on_and_ends(trained: Trained) -> None:
+    options = training(trained.bundle, trained.data)
     files = configs(trained.bundle, "train")
+    for path in trained.weights.parent.glob("epoch_00002.*"):  # as if stopped after epoch 1
+        path.unlink()
     output = succeeded(monai_bundle("run", cwd=trained.folder, files=files, options=options))
-    assert "resumed after epoch 2" in output
-    assert "training, epoch 3/3: loss" in output
-    assert "training, epoch 2/" not in output
+    assert "resumed after epoch 1" in output
+    assert "training, epoch 2/2: loss" in output
+    assert "training, epoch 1/" not in output
+    output = succeeded(monai_bundle("run", cwd=trained.folder, files=files, options=options))
+    assert "this training is complete: there is nothing left to do" in output
+    assert "training, epoch" not in output
+
+
+def test_another_schedule_or_split_is_refused(trained: Trained) -> None:
+    files, cwd = configs(trained.bundle, "train"), trained.folder
+    options = training(trained.bundle, trained.data)
+    done = monai_bundle("run", cwd=cwd, files=files, options=options | {"max_epochs": 3})
+    assert "was trained with max_epochs 2, this run has max_epochs 3. Go on" in _error(done)
+    done = monai_bundle("run", cwd=cwd, files=files, options=options | {"folds": 3, "fold": 1})
+    assert "was trained with folds None, fold 0, this run has folds 3, fold 1. C" in _error(done)
+    files = configs(trained.bundle, "train", "evaluate")
+    options |= {"folds": 3, "fold": 2}
+    done = monai_bundle("run", "evaluating", cwd=cwd, files=files, options=options)
+    assert "this run has folds 3, fold 2: it may have seen the cases to score" in _error(done)
 
 
 def test_evaluating_scores_the_best_weights(trained: Trained) -> None:

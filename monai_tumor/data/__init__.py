@@ -1,12 +1,7 @@
 """Studies, datalists, splits by subject, and phantoms."""
 
-from monai_tumor.data.datalist import (
-    Datalist,
-    inference_items,
-    make_datalist,
-    training_items,
-    validation_items,
-)
+from monai_tumor.data.datalist import Datalist, make_datalist
+from monai_tumor.data.items import inference_items, training_items, validation_items
 from monai_tumor.data.memory import studies_in_memory
 from monai_tumor.data.studies import Study, find_studies, study_from_files
 

@@ -6,9 +6,9 @@ too (`base_dir` is the stored "dataset_dir").
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from monai_tumor.data.checks import check_study
 from monai_tumor.data.problems import Problem, refuse
 from monai_tumor.data.splits import assign_folds, hold_out
 from monai_tumor.data.studies import find_studies, unknown_scheme
-from monai_tumor.data.study import Study, absolute, read_listing, study_from_files
+from monai_tumor.data.study import Study, absolute, read_listing
 from monai_tumor.errors import InputError, StudyError
 from monai_tumor.files import write_json
 from monai_tumor.labels import scheme as label_scheme
@@ -56,19 +56,41 @@ class Datalist:
     repairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a subject on both sides."""
+        """Refuse a subject on both sides, and two studies of one name."""
         shared = {s.subject for s in self.training} & {s.subject for s in self.validation}
         if shared:
             raise StudyError(
                 f"Subject {min(shared)!r} is in training and in validation"
                 f" ({len(shared)} such); results would be too good. Split by subject."
             )
+        for studies in ((*self.training, *self.validation), self.test):
+            names = Counter(s.study for s in studies)
+            repeated = [name for name, count in names.items() if count > 1]
+            if repeated:
+                raise StudyError(
+                    f"{names[repeated[0]]} items are study {repeated[0]!r}; one would take the"
+                    ' place of the other. Give each its own "study".'
+                )
 
     @property
     def schemes(self) -> tuple[str, ...]:
         """The label schemes in use."""
         labelled = (*self.training, *self.validation)
         return tuple(sorted({s.scheme for s in labelled if s.scheme is not None}))
+
+    def repairs_it(self, problem: Problem) -> bool:
+        """Whether loading carries out the repair of `problem`."""
+        return problem.repair is not None and problem.repair in self.repairs.get(problem.study, ())
+
+    @property
+    def left(self) -> tuple[Problem, ...]:
+        """Problems that nothing mends: the reasons of what was left out, and those of no study."""
+        return tuple(p for p in self.problems if not (p.is_note or self.repairs_it(p)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no study was left out and no problem is left."""
+        return not self.skipped and not self.left
 
     def training_items(self, fold: int = 0) -> list[Item]:
         """Items to train on, paths absolute; with folds, all folds but `fold`."""
@@ -84,7 +106,7 @@ class Datalist:
 
     def test_items(self) -> list[Item]:
         """Items without a label, paths absolute."""
-        return [self._item(s) for s in self.test]
+        return [self.item(s) for s in self.test]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; paths relative to `dataset_dir`."""
@@ -97,23 +119,25 @@ class Datalist:
             "folds": len(set(self.folds.values())),
             "schemes": list(self.schemes),
             "software": _software(),
-            "training": [self._item(s, base) for s in self.training],
-            "validation": [self._item(s, base) for s in self.validation],
+            "training": [self.item(s, base) for s in self.training],
+            "validation": [self.item(s, base) for s in self.validation],
             "problems": [p.as_dict() for p in self.problems],
             "skipped": list(self.skipped),
+            "complete": self.complete,
         }
         if self.test:  # MONAI cannot read an empty test list
-            data["test"] = [self._item(s, base) for s in self.test]
+            data["test"] = [self.item(s, base) for s in self.test]
         return data
 
     def __str__(self) -> str:
-        """How many studies are where, in which schemes, and each case left out."""
+        """How many studies are where, in which schemes, each case left out, each problem."""
         folds = len(set(self.folds.values()))
         parts = f"{len(self.training)} training" + (f" in {folds} folds" if folds else "")
         parts += f", {len(self.validation)} validation, {len(self.test)} test studies"
         lines = [f"{self.dataset_dir}: {parts}; {', '.join(self.schemes) or 'no labels'}"]
-        reasons = [p for p in self.problems if p.study in self.skipped and not p.is_note]
-        lines += [f"  left out: {problem}" for problem in reasons]
+        for problem in self.left:
+            word = "left out" if problem.study in self.skipped else "problem"
+            lines.append(f"  {word}: {problem}")
         lines += [f"  repaired on loading: {s}: {', '.join(r)}" for s, r in self.repairs.items()]
         return "\n".join(lines)
 
@@ -176,7 +200,8 @@ class Datalist:
             },
         )
 
-    def _item(self, study: Study, base: Path | None = None) -> Item:
+    def item(self, study: Study, base: Path | None = None) -> Item:
+        """The item of one of the studies, paths absolute or relative to `base`."""
         item = study.as_item(base)
         if study.subject in self.folds:
             item["fold"] = self.folds[study.subject]
@@ -190,9 +215,14 @@ class Datalist:
                 f"Study {study.study!r} is listed for training or validation but has no label. Add"
                 ' "label" to its item, or list it under "test".'
             )
-        return self._item(study)
+        return self.item(study)
 
     def _known(self, fold: int) -> None:
+        if not self.folds and fold != 0:
+            raise InputError(
+                f"fold is {fold}, but this split has no folds. Give folds, or a datalist made with"
+                " them."
+            )
         if self.folds and fold not in self.folds.values():
             raise InputError(f"There is no fold {fold}; folds are 0 to {max(self.folds.values())}.")
 
@@ -228,8 +258,7 @@ def make_datalist(
         SchemeError: a label scheme must be stated.
         InputError: no such folder, or a split that cannot be made.
     """
-    if on_bad not in ("error", "skip"):
-        raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
+    require_on_bad(on_bad)
     inventory = find_studies(root, scheme=scheme)
     problems = list(inventory.problems)
     for number, study in enumerate(inventory.studies, 1):
@@ -270,146 +299,10 @@ def make_datalist(
     )
 
 
-def training_items(
-    dataset_dir: Path | str,
-    datalist: Path | str | None = None,
-    validation: float = 0.2,
-    folds: int | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-    limit: int | None = None,
-) -> list[Item]:
-    """Items to train on, for configs; paths are absolute.
-
-    Args:
-        dataset_dir: a folder of studies.
-        datalist: a datalist JSON; then `validation`, `folds`, `seed` and `on_bad` are its
-            own. Without it the split is made here, from names and headers.
-        validation: share of subjects kept for validation.
-        folds: make this many folds.
-        fold: which fold is validation.
-        seed: of the split.
-        scheme: how to read every label.
-        on_bad: "error" or "skip".
-        limit: at most so many items, for a quick try.
-
-    Raises:
-        As `make_datalist` and `Datalist.load`.
-    """
-    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
-    return chosen.training_items(fold)[:limit]
-
-
-def validation_items(
-    dataset_dir: Path | str,
-    datalist: Path | str | None = None,
-    validation: float = 0.2,
-    folds: int | None = None,
-    fold: int = 0,
-    seed: int = 0,
-    scheme: str | None = None,
-    on_bad: OnBad = "error",
-    limit: int | None = None,
-) -> list[Item]:
-    """Items to validate on; arguments as for `training_items`, which has the others."""
-    chosen = _datalist(dataset_dir, datalist, validation, folds, seed, scheme, on_bad)
-    return chosen.validation_items(fold)[:limit]
-
-
-def inference_items(
-    input: Path | str | None = None,
-    t1n: Path | str | None = None,
-    t1c: Path | str | None = None,
-    t2w: Path | str | None = None,
-    t2f: Path | str | None = None,
-    modalities: str | Sequence[str] | None = None,
-    scheme: str | None = None,
-) -> list[Item]:
-    """Items to segment; paths are absolute.
-
-    Args:
-        input: a datalist JSON (its test list; if it has none, its validation list), a study
-            folder, a tree of them, or one 4D file.
-        t1n: with the next three, four 3D files in place of `input`.
-        t1c: contrast-enhanced T1.
-        t2w: T2.
-        t2f: FLAIR.
-        modalities: channel order of 4D files that lie beside no dataset.json.
-        scheme: how to read labels that lie beside the images, if they are used at all.
-
-    Returns:
-        One item a study, as `Study.as_item`, and "list": "test", "validation" or "input", where
-        it comes from. A label that lies beside the images is named but not checked.
-
-    Raises:
-        StudyError: a study that cannot be segmented; the first is named.
-        InputError: neither or both of `input` and four files are given, or nothing is there.
-    """
-    files = {"t1n": t1n, "t1c": t1c, "t2w": t2w, "t2f": t2f}
-    if bool(input) == any(files.values()):
-        raise InputError("Give either a folder, datalist or 4D file, or all of t1n, t1c, t2w, t2f.")
-    source, problems = "input", []
-    if not input:
-        studies: Sequence[Study] = [study_from_files(**files)]
-    elif Path(input).suffix == ".json" and Path(input).name != "dataset.json":
-        whole = Datalist.load(input)
-        source = "test" if whole.test else "validation"
-        studies = whole.test or whole.validation
-    else:
-        found = find_studies(input, scheme=scheme, modalities=modalities)
-        studies = found.studies
-        problems = [p for p in found.problems if p.kind not in ("scheme", "same-image")]
-    for study in studies:
-        problems += check_study(replace(study, label=None), voxels=False)
-    bad = [p for p in problems if not p.is_note]
-    if bad:
-        refuse(bad)
-    if not studies:
-        raise StudyError(f"{input} has no test and no validation studies to segment.")
-    return [{**study.as_item(), "list": source} for study in studies]
-
-
-def _datalist(
-    dataset_dir: Path | str,
-    datalist: Path | str | None,
-    validation: float,
-    folds: int | None,
-    seed: int,
-    scheme: str | None,
-    on_bad: OnBad,
-) -> Datalist:
-    if datalist:
-        return Datalist.load(datalist, dataset_dir or None, scheme)
-    if not dataset_dir:
-        raise InputError(
-            "No data set to train on; name its folder with --dataset_dir, or a --datalist."
-        )
-    folder = absolute(dataset_dir)
-    changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
-    return _split(folder, changed, validation, folds, seed, scheme, on_bad)
-
-
-@lru_cache(maxsize=4)
-def _split(
-    folder: Path,
-    changed: int,  # noqa: ARG001  (part of the key: a folder that changed is read again)
-    validation: float,
-    folds: int | None,
-    seed: int,
-    scheme: str | None,
-    on_bad: OnBad,
-) -> Datalist:
-    return make_datalist(
-        folder,
-        scheme=scheme,
-        validation=validation,
-        folds=folds,
-        seed=seed,
-        on_bad=on_bad,
-        check_voxels=False,
-    )
+def require_on_bad(on_bad: str) -> None:
+    """Refuse anything but "error" and "skip"."""
+    if on_bad not in ("error", "skip"):
+        raise InputError(f"on_bad is {on_bad!r}; give 'error' or 'skip'.")
 
 
 def _read_study(item: Item | str, base: Path, scheme: str | None) -> Study:

@@ -12,6 +12,8 @@ from torch import nn
 
 from monai_tumor.errors import TrainingError
 from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.training.facts import difference, other_split
+from monai_tumor.training.lock import FolderLock
 from monai_tumor.training.weights import TRAINED
 
 _LOG = logging.getLogger(__name__)
@@ -45,7 +47,8 @@ class Checkpoints:
     metric so far; `epoch_0012.json` its SHA-256 and `record`. Each is written to a temporary
     file, flushed to disk and renamed; the JSON comes last and marks the checkpoint as whole. The
     last `keep` stay. `model_best.pt` is the plain state dictionary of `network` at the best
-    validation, ready for export. Random state needs no place: see `SeedEpochs`.
+    validation, ready for export; where no epoch was validated, it is the last, with a warning and
+    the metric null. Random state needs no place: see `SeedEpochs`.
 
     Put it after the handlers that validate and step the schedule: it must see their result.
 
@@ -58,11 +61,15 @@ class Checkpoints:
             removes the checkpoints of the run before, so that they never pass for newer ones.
         keep: how many to keep.
         interval: epochs between checkpoints; the last epoch is always saved.
-        record: what else the JSON says (label scheme, options, versions).
+        record: what else the JSON says (options, versions).
+        split: what is trained and validated on (`monai_tumor.data.split_facts`): going on with
+            another would train on what validated before.
+        schedule: options that shape the schedule; a run that goes on must have the same.
         active: False on all ranks but 0: they load, they do not save.
 
     Raises:
-        TrainingError: the checkpoint found is of another network or optimiser.
+        TrainingError: the checkpoint found is of another network, optimiser, split or schedule, or
+            another process trains in `folder`.
     """
 
     def __init__(
@@ -76,6 +83,8 @@ class Checkpoints:
         interval: int = 1,
         record: Mapping[str, Any] | None = None,
         active: bool = True,
+        split: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
         self.objects = {name: item for name, item in objects.items() if item is not None}
@@ -84,20 +93,25 @@ class Checkpoints:
         self.resume = resume
         self.keep = keep
         self.interval = interval
-        self.record = dict(record or {})
+        given = {"split": split, "schedule": schedule}
+        self.facts = {name: dict(facts) for name, facts in given.items() if facts is not None}
+        self.record = {**(record or {}), **self.facts}
         self.active = active
         self.best_metric = float("-inf")
         self.best_epoch = 0
+        self._lock = FolderLock(self.folder)
 
     def attach(self, engine: Engine) -> None:
         """Resume at the start, save after each epoch."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch_completed)
+        engine.add_event_handler(Events.COMPLETED, self._lock.release)
 
     def _start(self, engine: Engine) -> None:
         if getattr(engine, "scaler", None) is not None:
             self.objects["scaler"] = engine.scaler
         if self.active:
+            self._lock.acquire()
             self._tidy()
         path = newest_checkpoint(self.folder) if self.resume else None
         if path is not None:
@@ -120,6 +134,7 @@ class Checkpoints:
     def restore(self, engine: Engine, path: Path) -> None:
         """Put back every object, the epoch and the best metric as they were in `path`."""
         state = torch.load(path, map_location="cpu", weights_only=True)
+        self._require_same_training(path, state)
         try:
             self._load_objects(state["objects"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -132,6 +147,22 @@ class Checkpoints:
         engine.state.iteration = state["iteration"]
         self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
         _LOG.info("resumed after epoch %d from %s", state["epoch"], path)
+        if state["epoch"] == engine.state.max_epochs:
+            _LOG.info("this training is complete: there is nothing left to do")
+
+    def _require_same_training(self, path: Path, state: Mapping[str, Any]) -> None:
+        split = other_split(state.get("split"), self.facts.get("split"))
+        if split:
+            raise TrainingError(
+                f"{path} was {split}. "
+                "Choose another --output_dir, or start anew with --resume False."
+            )
+        schedule = difference(state.get("schedule"), self.facts.get("schedule"))
+        if schedule:
+            raise TrainingError(
+                f"{path} was {schedule}. Go on with the same, start anew with --resume False, or "
+                "train on from its weights with --initial_weights in another --output_dir."
+            )
 
     def restore_weights(self, engine: Engine, but: Collection[str] = ()) -> None:
         """Put back the objects of the newest checkpoint, all `but` those named.
@@ -158,6 +189,12 @@ class Checkpoints:
     def _epoch_completed(self, engine: Engine) -> None:
         self._keep_best(engine)
         last = engine.state.epoch == engine.state.max_epochs
+        if last and self.best_epoch == 0 and self.active:
+            _LOG.warning(
+                "no epoch was validated with a score: %s holds the last weights, not the best",
+                self.folder / TRAINED,
+            )
+            self._write_weights(engine.state.epoch, metric=None)
         if self.active and (engine.state.epoch % self.interval == 0 or last):
             self.save(engine)
 
@@ -174,9 +211,10 @@ class Checkpoints:
             return
         self.best_metric, self.best_epoch = metric, epoch
         if self.active:
-            self._write(
-                self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch
-            )
+            self._write_weights(epoch, metric)
+
+    def _write_weights(self, epoch: int, metric: float | None) -> None:
+        self._write(self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch)
 
     def save(self, engine: Engine) -> Path:
         """Write a checkpoint of the present state and drop those too old to keep."""
@@ -186,6 +224,7 @@ class Checkpoints:
             "iteration": engine.state.iteration,
             "best_metric": self.best_metric,
             "best_epoch": self.best_epoch,
+            **self.facts,
         }
         path = self.folder / f"epoch_{engine.state.epoch:05d}.pt"
         self._write(path, state, epoch=engine.state.epoch)

@@ -40,7 +40,7 @@ class NonFiniteGuard:
         self.factor = factor
         self.patience = patience
         self.rescues = 0
-        self._spoiled = False
+        self._spoiled = ""  # what was not finite in this iteration, and its value
 
     def state_dict(self) -> dict[str, int]:
         """How many rescues the state of the training includes."""
@@ -58,21 +58,23 @@ class NonFiniteGuard:
 
     def _look(self, engine: Engine) -> None:
         loss = float(engine.state.output[CommonKeys.LOSS].detach())
-        self._spoiled = not math.isfinite(loss)
+        self._spoiled = "" if math.isfinite(loss) else f"the loss was {loss}"
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            flag = torch.tensor(float(self._spoiled), device=engine.state.device)
+            flag = torch.tensor(float(bool(self._spoiled)), device=engine.state.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            self._spoiled = bool(flag.item())
+            if flag.item() and not self._spoiled:
+                self._spoiled = "the loss of another process was not finite"
 
     def _mend(self, engine: Engine) -> None:
-        if not self._spoiled and not _gradient_spoiled(engine):
+        found = self._spoiled or _spoiled_gradient(engine)
+        if not found:
             return
-        self._spoiled = False
+        self._spoiled = ""
         self.rescues += 1
         if self.rescues > self.patience:
             raise TrainingError(
-                f"The loss was not a number {self.rescues} times (last in epoch "
-                f"{engine.state.epoch}), though the learning rate was lowered each time. "
+                f"Training was not finite {self.rescues} times (last in epoch "
+                f"{engine.state.epoch}: {found}), though the learning rate was lowered each time. "
                 "Look for NaN in the data (monai-tumor inspect), or lower --learning_rate."
             )
         groups = engine.optimizer.param_groups
@@ -85,12 +87,14 @@ class NonFiniteGuard:
         if schedule is not None:
             schedule.base_lrs = [rate * self.factor for rate in schedule.base_lrs]
         _LOG.warning(
-            "the loss was not a number; the learning rate is now %g",
+            "%s; the learning rate is now %g",
+            found,
             engine.optimizer.param_groups[0]["lr"],
         )
 
 
-def _gradient_spoiled(engine: Engine) -> bool:
+def _spoiled_gradient(engine: Engine) -> str:
     if engine.scaler is not None or not steps_now(engine):
-        return False
-    return not math.isfinite(getattr(engine.state, "gradient_norm", 0.0))
+        return ""
+    norm = getattr(engine.state, "gradient_norm", 0.0)
+    return "" if math.isfinite(norm) else f"the norm of the gradient was {norm}"

@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from monai.utils import CommonKeys
 
+from monai_tumor.errors import StudyError
 from monai_tumor.labels import REGIONS
 from monai_tumor.metrics.segmentation import CaseScores, score_case
 from monai_tumor.metrics.tables import ScoreTable
@@ -43,11 +44,20 @@ class RegionMetrics(Metric):
         super().attach(engine, name, *args, **kwargs)
 
     def update(self, output: list[dict[str, Any]]) -> None:
-        """Score each case of a batch."""
+        """Score each case of a batch.
+
+        Raises:
+            StudyError: a study comes twice.
+        """
         for case, batch in zip(output, self._engine.state.batch, strict=True):
             prediction, truth = case[CommonKeys.PRED], case[CommonKeys.LABEL]
             spacing = tuple(float(size) for size in prediction.pixdim)
             study = str(batch.get("study") or batch.get("subject") or len(self._cases))
+            if study in self._cases:
+                raise StudyError(
+                    f"Study {study!r} comes twice; one would take the place of the other. "
+                    'Give each its own "study" in the datalist.'
+                )
             self._cases[study] = score_case(
                 np.asarray(prediction.cpu() > 0.5), np.asarray(truth.cpu() > 0.5), spacing
             )
@@ -81,7 +91,8 @@ class SaveScores:
 
     Args:
         folder: gets `scores.csv`, `scores.json` and `scores.md`.
-        scheme: label scheme of the predictions.
+        scheme: label scheme of the predictions; the table is in it too, for the truth of each
+            study is read by its own, which the JSON lists as "truth_schemes".
         provenance: what made them (`monai_tumor.provenance.record`).
         active: False on all ranks but 0.
     """
@@ -107,4 +118,11 @@ class SaveScores:
         table = ScoreTable(self.scheme)
         for study, scores in engine.state.case_scores.items():
             table.add(study, scores)
-        table.write(self.folder, more={"made_by": self.provenance})
+        items = getattr(engine.data_loader.dataset, "data", ())
+        truth = sorted({item["scheme"] for item in items if item.get("scheme")})
+        more = {
+            "prediction_scheme": self.scheme,
+            "truth_schemes": truth,
+            "made_by": self.provenance,
+        }
+        table.write(self.folder, more=more)

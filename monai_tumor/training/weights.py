@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
 from monai_tumor.paths import bundle_dir
+from monai_tumor.training.facts import other_split
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
@@ -125,6 +126,11 @@ class LoadWeights:
         network: to fill.
         path: weights, one file a member for an ensemble; None does nothing.
         averaged: gets the same weights: the moving average of `network`, where there is one.
+        expect: the split in use (`monai_tumor.data.split_facts`), where scores depend on it.
+
+    Raises:
+        BundleError: as `load_weights`, or the JSON beside the weights says that another split
+            trained them, so that they may know the cases they would be scored on.
     """
 
     def __init__(
@@ -132,8 +138,10 @@ class LoadWeights:
         network: nn.Module,
         path: str | Path | Sequence[str | Path] | None,
         averaged: nn.Module | None = None,
+        expect: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
+        self.expect = expect
         self.averaged = averaged
         self.path = path
 
@@ -144,23 +152,41 @@ class LoadWeights:
     def _load(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it
         if self.path is None:
             return
+        paths = [self.path] if isinstance(self.path, str | Path) else self.path
+        for path in paths:
+            self._require_split(Path(path))
         load_weights(self.network, self.path)
         if self.averaged is not None:
             load_weights(getattr(self.averaged, "module", self.averaged), self.path)
-        for path in [self.path] if isinstance(self.path, str | Path) else self.path:
+        for path in paths:
             _LOG.info("weights: %s (SHA-256 %s)", path, sha256(Path(path)))
+
+    def _require_split(self, path: Path) -> None:
+        split = other_split(_record_beside(path).get("split"), self.expect)
+        if split:
+            raise BundleError(
+                f"{path} was {split}: it may have seen the cases to score. Give the options it was "
+                "trained with; to score it on other data, segment them and run monai-tumor "
+                "evaluate."
+            )
+
+
+def _record_beside(path: Path) -> dict[str, Any]:
+    """What the `.json` of the same name says; nothing where there is none."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        record = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
+    return record if isinstance(record, dict) else {}
 
 
 def _require_recorded_hash(path: Path) -> None:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return
-    try:
-        record: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
+    record = _record_beside(path)
     if "sha256" in record and record["sha256"] != sha256(path):
         raise BundleError(
-            f"{path} is not the file that {beside.name} records (SHA-256 differs): "
+            f"{path} is not the file that {path.stem}.json records (SHA-256 differs): "
             "it is damaged or was replaced. Fetch or train it again."
         )

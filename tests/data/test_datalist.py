@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.data import load_decathlon_datalist
-from small_studies import LPS, RAS, brats, head, label_map, msd, write
+from small_studies import LPS, brats, head, label_map, write
 
-from monai_tumor.data.datalist import (
-    Datalist,
-    inference_items,
-    make_datalist,
+from monai_tumor.data.datalist import Datalist, make_datalist
+from monai_tumor.data.items import (
     training_items,
     validation_items,
 )
@@ -35,18 +33,6 @@ STUDIES = st.lists(
     min_size=2,
     max_size=60,
 )
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Six subjects in two layouts, one of them at two time points, and one without a label."""
-    root = tmp_path / "data"
-    for number in range(3):
-        brats(root, f"BraTS2021_0000{number}", affine=LPS)
-    for case in ("BraTS-GLI-00005-000", "BraTS-GLI-00005-001", "BraTS-GLI-00006-000"):
-        brats(root, case, labels=(1, 2, 3), affine=RAS)
-    brats(root, "BraTS-GLI-00007-000", labels=None, affine=RAS)
-    return root
 
 
 def subjects(items: list[dict]) -> set[str]:
@@ -183,6 +169,19 @@ def test_leaks_are_refused(tree, tmp_path):
     )
 
 
+def test_studies_of_one_name_are_refused(tree, tmp_path):
+    path = make_datalist(tree).save(tmp_path / "split.json")
+    data = json.loads(path.read_text())
+    first = {k: v for k, v in data["training"][0].items() if k != "study"} | {"subject": "B"}
+    data["training"] = [first, first, first]  # three scans of B, as other tools list them
+    path.write_text(json.dumps(data))
+    with pytest.raises(StudyError) as caught:
+        Datalist.load(path)
+    assert str(caught.value) == (
+        "3 items are study 'B'; one would take the place of the other. Give each its own \"study\"."
+    )
+
+
 def test_leaks_between_folds_are_refused(tree, tmp_path):
     path = make_datalist(tree, folds=2).save(tmp_path / "split.json")
     data = json.loads(path.read_text())
@@ -274,6 +273,19 @@ def test_a_study_that_is_there_twice_is_left_out_altogether(tree):
     assert len(kept) == 5
 
 
+def test_a_problem_of_no_study_is_told(tree):
+    assert make_datalist(tree).complete
+    assert make_datalist(tree).as_dict()["complete"] is True
+    (tree / "Task01").mkdir()
+    (tree / "Task01" / "dataset.json").write_text("{")
+    made = make_datalist(tree, on_bad="skip")
+    (problem,) = made.problems
+    assert (problem.kind, made.skipped) == ("dataset-json", ())
+    assert not made.complete
+    assert made.as_dict()["complete"] is False
+    assert f"  problem: {problem.message}" in str(made).splitlines()
+
+
 def test_nothing_is_left(tree):
     for case in ("BraTS2021_00000", "BraTS2021_00001", "BraTS2021_00002"):
         spoil(tree, case)
@@ -297,6 +309,7 @@ def test_repairs_are_recorded_when_asked_for(tree, tmp_path):
     made = make_datalist(tree, repair=True)
     assert made.repairs == {"BraTS2021_00001": ("affine",)}
     assert made.skipped == ()
+    assert made.complete
     items = {i["study"]: i["repairs"] for i in made.training_items() + made.validation_items()}
     assert items.pop("BraTS2021_00001") == "affine"
     assert str(made).endswith("\n  repaired on loading: BraTS2021_00001: affine")
@@ -314,96 +327,6 @@ def test_the_scheme_can_be_overridden(tree):
     with pytest.raises(StudyError, match=r"label values \[4\], unknown in scheme 'brats2023'"):
         make_datalist(tree, scheme="brats2023")
     assert make_datalist(tree, scheme="brats2023", check_voxels=False).schemes == ("brats2023",)
-
-
-def test_items_for_configs(tree):
-    training, validation = training_items(str(tree)), validation_items(str(tree))
-    made = make_datalist(tree)
-    assert training == made.training_items()
-    assert validation == made.validation_items()
-    assert training_items(tree, limit=1) == training[:1]
-    assert (
-        len(validation_items(tree, folds=3, fold=2)) + len(training_items(tree, folds=3, fold=2))
-        == 6
-    )
-    for item in training:
-        assert set(item) == {
-            "subject",
-            "study",
-            "image",
-            "modalities",
-            "label",
-            "layout",
-            "scheme",
-        }
-        assert all(Path(p).is_absolute() for p in (*item["image"], item["label"]))
-
-
-def test_a_changed_folder_is_read_again(tree):
-    before = len(training_items(tree, validation=0))
-    brats(tree, "BraTS2021_00009")
-    assert len(training_items(tree, validation=0)) == before + 1
-
-
-def test_items_of_one_call_are_not_those_of_the_next(tree):
-    training_items(tree)[0]["image"] = "spoiled"
-    assert training_items(tree)[0]["image"] != "spoiled"
-
-
-def test_the_tree_is_read_once(tree, monkeypatch):
-    training_items(tree, seed=3)
-    monkeypatch.setattr("monai_tumor.data.datalist.find_studies", None)
-    assert validation_items(tree, seed=3)
-
-
-def test_inference_on_folders_and_files(tree, tmp_path):
-    items = inference_items(tree)
-    assert len(items) == 7
-    assert {i["list"] for i in items} == {"input"}
-    (item,) = inference_items(str(tree / "BraTS2021_00001"))
-    assert item["study"] == "BraTS2021_00001"
-    assert item["label"].endswith("seg.nii.gz")
-    four = dict(zip(("t1n", "t1c", "t2w", "t2f"), item["image"], strict=True))
-    (given,) = inference_items(**four)
-    assert given["image"] == item["image"]
-    assert "label" not in given
-    root = msd(tmp_path / "Task01")
-    (item,) = inference_items(root / "imagesTs" / "BRATS_003.nii.gz")
-    assert item["modalities"] == ["t2f", "t1n", "t1c", "t2w"]
-    assert isinstance(item["image"], str)
-
-
-def test_inference_on_a_datalist(tree, tmp_path):
-    made = make_datalist(tree)
-    (item,) = inference_items(made.save(tmp_path / "a.json"))
-    assert (item["study"], item["list"]) == ("BraTS-GLI-00007-000", "test")
-    items = inference_items(replace(made, test=()).save(tmp_path / "b.json"))
-    assert [i["study"] for i in items] == [s.study for s in made.validation]
-    assert {i["list"] for i in items} == {"validation"}
-    path = replace(made, test=(), validation=()).save(tmp_path / "c.json")
-    with pytest.raises(StudyError, match=r"c\.json has no test and no validation studies to seg"):
-        inference_items(path)
-
-
-def test_inference_does_not_mind_labels(tree, tmp_path):
-    brats(tree, "BraTS-PED-00001-000", labels=(1, 2, 3))
-    write(tree / "BraTS2021_00001" / "BraTS2021_00001_seg.nii.gz", label_map()[:-1])
-    assert len(inference_items(tree)) == 8
-
-
-def test_inference_refuses_bad_images(tree):
-    write(tree / "BraTS2021_00001" / "BraTS2021_00001_t2.nii.gz", head(1, (8, 9, 6)))
-    with pytest.raises(StudyError, match=r"00001_t2\.nii\.gz has shape \(8, 9, 6\), but"):
-        inference_items(tree)
-
-
-def test_inference_needs_one_input(tree):
-    message = "Give either a folder, datalist or 4D file, or all of t1n, t1c, t2w, t2f."
-    for arguments in ({}, {"input": tree, "t1n": "x.nii"}):
-        with pytest.raises(InputError, match=message):
-            inference_items(**arguments)
-    with pytest.raises(StudyError, match=r"No t1c .* given are t1n, t2w, t2f"):
-        inference_items(t1n="a", t2w="b", t2f="c")
 
 
 def test_problems_survive_json():

@@ -30,7 +30,7 @@ class CutAt:
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 def flip_a_byte(path, at=200):
@@ -263,6 +263,45 @@ def test_a_checkpoint_without_an_average(tmp_path):
         training(tmp_path, max_epochs=2, validate=None, ema=True).trainer.run()
 
 
+FOLD = {"fold": 0, "studies": "4 + 2 (aa)"}
+OTHER = {"fold": 1, "studies": "4 + 2 (bb)"}
+
+
+def test_another_fold_does_not_go_on_from_this_one(tmp_path):
+    training(tmp_path, max_epochs=1, split=FOLD).trainer.run()
+    assert json.loads((tmp_path / "model_best.json").read_text())["split"] == FOLD
+    expected = (
+        f"{tmp_path / 'epoch_00001.pt'} was trained with fold 0, this run has fold 1. "
+        "Choose another --output_dir, or start anew with --resume False."
+    )
+    with pytest.raises(TrainingError, match=f"^{re.escape(expected)}$"):
+        training(tmp_path, max_epochs=1, split=OTHER).trainer.run()
+    training(tmp_path, max_epochs=1, split=OTHER, resume=False).trainer.run()
+    assert json.loads((tmp_path / "model_best.json").read_text())["split"] == OTHER
+
+
+def test_another_schedule_does_not_go_on(tmp_path):
+    short = {"max_epochs": 1, "learning_rate": 0.01}
+    training(tmp_path, max_epochs=1, schedule=short).trainer.run()
+    expected = (
+        f"{tmp_path / 'epoch_00001.pt'} was trained with max_epochs 1, this run has max_epochs 3. "
+        "Go on with the same, start anew with --resume False, or train on from its weights with "
+        "--initial_weights in another --output_dir."
+    )
+    with pytest.raises(TrainingError, match=f"^{re.escape(expected)}$"):
+        training(tmp_path, max_epochs=3, schedule=short | {"max_epochs": 3}).trainer.run()
+
+
+def test_a_complete_training_says_so(tmp_path, caplog):
+    training(tmp_path, max_epochs=1).trainer.run()
+    with caplog.at_level(logging.INFO, logger="monai_tumor"):
+        training(tmp_path, max_epochs=1).trainer.run()
+    assert caplog.messages == [
+        f"resumed after epoch 1 from {tmp_path / 'epoch_00001.pt'}",
+        "this training is complete: there is nothing left to do",
+    ]
+
+
 class Counter:
     """Stands for a gradient scaler."""
 
@@ -308,10 +347,8 @@ def run_judged(folder, metrics, epochs):
     kept = Checkpoints(folder, {"network": network}, network, evaluator=evaluator)
     kept.attach(engine)
     engine.run([1], max_epochs=epochs)
-    best = folder / "model_best.pt"
-    if not best.exists():
-        return kept, None
-    return kept, float(torch.load(best, weights_only=True)["weight"][0, 0])
+    best = torch.load(folder / "model_best.pt", weights_only=True)
+    return kept, float(best["weight"][0, 0])
 
 
 @pytest.mark.parametrize(
@@ -323,17 +360,27 @@ def run_judged(folder, metrics, epochs):
         ({3: 0.1}, 3),
         ({1: float("nan"), 2: 0.3, 3: float("nan")}, 2),
         ({1: 0.4, 2: float("nan"), 3: 0.2}, 1),
-        ({1: float("nan")}, None),
-        ({}, None),
     ],
 )
 def test_the_evaluators_metric_chooses_the_best(tmp_path, metrics, best):
     kept, weight = run_judged(tmp_path, metrics, epochs=3)
     assert weight == best
-    assert kept.best_epoch == (best or 0)
-    if best:
-        assert kept.best_metric == metrics[best]
-        assert json.loads((tmp_path / "model_best.json").read_text())["epoch"] == best
+    assert kept.best_epoch == best
+    assert kept.best_metric == metrics[best]
+    assert json.loads((tmp_path / "model_best.json").read_text())["epoch"] == best
+
+
+@pytest.mark.parametrize("metrics", [{1: float("nan")}, {}])
+def test_without_a_best_the_last_weights_are_kept_and_it_is_said(tmp_path, caplog, metrics):
+    with caplog.at_level(logging.WARNING, logger="monai_tumor"):
+        kept, weight = run_judged(tmp_path, metrics, epochs=3)
+    assert (weight, kept.best_epoch) == (3, 0)
+    record = json.loads((tmp_path / "model_best.json").read_text())
+    assert (record["metric"], record["epoch"]) == (None, 3)
+    assert caplog.messages == [
+        f"no epoch was validated with a score: {tmp_path / 'model_best.pt'} holds the last "
+        "weights, not the best"
+    ]
 
 
 def test_the_best_metric_survives_a_restart(tmp_path):

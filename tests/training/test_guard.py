@@ -114,8 +114,9 @@ def test_a_resumed_run_keeps_the_lower_rate_and_the_count(tmp_path):
 
 def test_gives_up_after_patience_with_one_clear_line(tmp_path, caplog):
     expected = (
-        "The loss was not a number 3 times (last in epoch 2), though the learning rate was lowered "
-        "each time. Look for NaN in the data (monai-tumor inspect), or lower --learning_rate."
+        "Training was not finite 3 times (last in epoch 2: the loss was nan), though the learning "
+        "rate was lowered each time. Look for NaN in the data (monai-tumor inspect), or lower "
+        "--learning_rate."
     )
     with (
         caplog.at_level(logging.WARNING, logger="monai_tumor"),
@@ -123,8 +124,8 @@ def test_gives_up_after_patience_with_one_clear_line(tmp_path, caplog):
     ):
         run(tmp_path, SpoilLoss([2, 6, 7]), max_epochs=4, patience=2, decay=constant)
     assert [r.getMessage() for r in caplog.records if r.name == "monai_tumor.training.guard"] == [
-        "the loss was not a number; the learning rate is now 0.005",
-        "the loss was not a number; the learning rate is now 0.0025",
+        "the loss was nan; the learning rate is now 0.005",
+        "the loss was nan; the learning rate is now 0.0025",
     ]
 
 
@@ -135,8 +136,12 @@ def test_gradients_that_were_accumulating_are_dropped_with_the_batch(tmp_path):
     assert made.guard.rescues == 1
 
 
-def test_a_gradient_that_is_not_a_number_counts_too(tmp_path):
-    made, watch = run(tmp_path, SpoilGradient([5]), max_epochs=2, decay=constant)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_a_number_counts_too(tmp_path, caplog, value):
+    with caplog.at_level(logging.WARNING, logger="monai_tumor.training.guard"):
+        made, watch = run(tmp_path, SpoilGradient([5], value), max_epochs=2, decay=constant)
+    found = [r.getMessage() for r in caplog.records if r.name == "monai_tumor.training.guard"]
+    assert found == ["the norm of the gradient was nan; the learning rate is now 0.005"]
     assert made.guard.rescues == 1
     assert all(watch.finite)
     assert watch.rates == [0.01] * 4 + [0.005] * 6
@@ -159,7 +164,7 @@ def test_an_optimiser_without_a_schedule(tmp_path):
     assert "initial_lr" not in made.optimizer.param_groups[0]
 
 
-def test_one_process_alone_makes_all_go_back(tmp_path, monkeypatch):
+def test_one_process_alone_makes_all_go_back(tmp_path, monkeypatch, caplog):
     """In a distributed run the flag is the greatest over the processes."""
     seen = []
 
@@ -177,5 +182,8 @@ def test_one_process_alone_makes_all_go_back(tmp_path, monkeypatch):
     monkeypatch.setattr(guard, "torch", torch_of_two)
     made, watch = run(tmp_path, SpoilLoss([]), max_epochs=1, decay=constant)
     assert made.guard.rescues == 1
+    assert "the loss of another process was not finite; the learning rate is now 0.005" in (
+        caplog.messages
+    )
     assert watch.rates == [0.01] * 2 + [0.005] * 3
     assert set(seen) == {torch.distributed.ReduceOp.MAX}

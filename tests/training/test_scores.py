@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from monai.transforms import AsDiscreted
 
+from monai_tumor.errors import StudyError
 from monai_tumor.labels import REGIONS
 from monai_tumor.metrics.segmentation import score_case
 from monai_tumor.training import RegionMetrics, SaveScores, scores
@@ -106,6 +108,7 @@ def test_the_scores_of_each_study_by_name_and_sorted():
 def test_a_second_run_forgets_the_first():
     engine = evaluate()
     engine.data_loader = DataLoader(Dataset(CASES[:1]), batch_size=1)
+    engine.state.epoch_length = 1
     engine.run()
     assert list(engine.state.case_scores) == ["P2"]
 
@@ -113,6 +116,15 @@ def test_a_second_run_forgets_the_first():
 def test_items_without_a_name_are_numbered():
     cases = [case(None, [box(3)] * 3, [box(3)] * 3), case(None, [box(3)] * 3, [EMPTY] * 3)]
     assert list(evaluate(cases).state.case_scores) == ["0", "1"]
+
+
+def test_a_study_that_comes_twice_is_refused():
+    expected = (
+        "Study 'P2' comes twice; one would take the place of the other. "
+        'Give each its own "study" in the datalist.'
+    )
+    with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
+        evaluate([CASES[0], CASES[1], CASES[0]])
 
 
 def test_what_is_not_a_number_is_left_out_of_means():
@@ -155,6 +167,16 @@ def test_scores_are_written_as_csv_json_and_markdown(tmp_path):
     assert "brats2023" in (tmp_path / "out" / "scores.json").read_text()
     assert f"{metrics['Dice/WT']:.3f}" in (tmp_path / "out" / "scores.md").read_text()
     assert "P3" in (tmp_path / "out" / "scores.csv").read_text()
+
+
+def test_the_schemes_of_truth_and_prediction_are_both_told(tmp_path):
+    schemes = ("msd", "brats2021", "msd")
+    cases = [c | {"scheme": scheme} for c, scheme in zip(CASES, schemes, strict=True)]
+    evaluate(cases, handlers=[SaveScores(tmp_path, "brats2023")])
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["prediction_scheme"] == "brats2023"
+    assert written["truth_schemes"] == ["brats2021", "msd"]
+    assert written["scheme"] == "brats2023"
 
 
 def test_other_ranks_write_nothing(tmp_path):

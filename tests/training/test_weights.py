@@ -275,3 +275,26 @@ def test_the_handler_with_a_list_and_with_none(saved, caplog):
     LoadWeights(untouched, None).attach(engine)
     engine.run([0])
     assert same(untouched, network())
+
+
+def test_weights_of_another_split_are_not_scored(saved):
+    made, path = saved
+    trained = {"fold": 0, "studies": "4 + 2 (aa)"}
+    path.with_suffix(".json").write_text(json.dumps({"split": trained}))
+    target = network()
+
+    def load(expect):
+        engine = Engine(lambda engine, batch: None)
+        LoadWeights(target, path, expect=expect).attach(engine)
+        engine.run([0])
+
+    expected = (
+        f"{path} was trained with fold 0, this run has fold 1: it may have seen the cases to "
+        "score. Give the options it was trained with; to score it on other data, segment them and "
+        "run monai-tumor evaluate."
+    )
+    with pytest.raises(BundleError, match=message(expected)):
+        load({"fold": 1, "studies": "4 + 2 (bb)"})
+    assert not same(target, made)
+    load(trained)
+    assert same(target, made)
