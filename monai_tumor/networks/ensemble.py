@@ -1,15 +1,17 @@
 """Several segmentation networks as one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import torch
 from monai.utils import instantiate
 from torch import nn
 
-from monai_tumor.errors import BundleError
+from monai_tumor.errors import BundleError, SchemeError
+from monai_tumor.labels import MODALITIES, REGIONS, modality
 from monai_tumor.paths import bundle_dir
 
 _EDGE = 1e-6
@@ -102,8 +104,15 @@ def ensemble_of(
         with_disagreement: see there.
 
     Raises:
-        BundleError: no such bundle, or no member at all.
+        BundleError: as `member`, no member at all, or members of different spacing.
     """
+    spacings = {name: _metadata(name)[1].get("spacing") for name in bundles}
+    for name, spacing in spacings.items():
+        if spacing != spacings[bundles[0]]:
+            raise BundleError(
+                f"Member {name!r} sees voxels of {spacing} mm, {bundles[0]!r} of "
+                f"{spacings[bundles[0]]} mm; an ensemble's members need the same spacing."
+            )
     members = [member(name, window) for name in bundles]
     return MeanEnsemble(members, weights, in_turn, with_disagreement)
 
@@ -115,10 +124,11 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
     becomes `window`.
 
     Raises:
-        BundleError: no such bundle, or its metadata defines no network that stands by itself.
+        BundleError: no such bundle, its metadata defines no network that stands by itself, or its
+            channels are not `MODALITIES` and `REGIONS` in this order.
     """
-    path = bundle_dir(bundle) / "configs" / "metadata.json"
-    definition = json.loads(path.read_text(encoding="utf-8")).get("network_def")
+    path, metadata = _metadata(bundle)
+    definition = metadata.get("network_def")
     if not isinstance(definition, dict) or "_target_" not in definition:
         raise BundleError(f"{path} has no network_def with a _target_; it cannot be a member.")
     arguments = {
@@ -132,4 +142,33 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
             f"The network_def of {path} refers to {open_ends[0]}; a member's may refer to @window "
             "alone, so this bundle cannot be a member."
         )
+    _require_channels(bundle, metadata)
     return instantiate(definition["_target_"], "default", **arguments)
+
+
+def _metadata(bundle: str) -> tuple[Path, dict[str, Any]]:
+    """The metadata file of a bundle, and what it says."""
+    path = bundle_dir(bundle) / "configs" / "metadata.json"
+    return path, json.loads(path.read_text(encoding="utf-8"))
+
+
+def _require_channels(bundle: str, metadata: Mapping[str, Any]) -> None:
+    """Refuse a member that reads or writes its channels in another order than every other."""
+    for kind, name, standard in (("inputs", "image", MODALITIES), ("outputs", "pred", REGIONS)):
+        try:
+            channels = metadata["network_data_format"][kind][name]["channel_def"]
+            found = [str(channels[key]) for key in sorted(channels, key=int)]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            found = []
+        if [_our_name(channel) for channel in found] != list(standard):
+            raise BundleError(
+                f"Member {bundle!r} has {kind} {', '.join(found) or 'that its metadata omits'}; "
+                f"an ensemble's members need {', '.join(standard)}."
+            )
+
+
+def _our_name(channel: str) -> str:
+    try:
+        return modality(channel)
+    except SchemeError:
+        return channel
