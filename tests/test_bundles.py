@@ -257,6 +257,20 @@ def test_network_takes_and_gives_what_the_metadata_says(bundle: str) -> None:
         )
 
 
+@pytest.mark.parametrize("bundle", NAMES)
+@pytest.mark.parametrize("studies", [1, 2, 3, 5])
+def test_any_number_of_studies_is_validated_by_three_processes(bundle: str, studies: int) -> None:
+    seen = []
+    for rank in range(3):
+        parser = monai.bundle.ConfigParser()
+        parser.read_config(configs(bundle, "train", "multi_gpu_train"))
+        sampler = parser["validate#sampler"]
+        more = {"dataset": list(range(studies)), "num_replicas": 3, "rank": rank}
+        seen.append(list(monai.bundle.ConfigParser({"s": sampler | more}).get_parsed_content("s")))
+    assert {len(part) for part in seen} == {-(-studies // 3)}  # no process waits for another
+    assert {study for part in seen for study in part} == set(range(studies))
+
+
 # -- overlays
 
 
