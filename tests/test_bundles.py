@@ -28,7 +28,7 @@ from bundle_runs import (
 from ignite.engine import Events
 
 from monai_tumor.files import sha256
-from monai_tumor.paths import BUNDLES, SCHEMA
+from monai_tumor.paths import BUNDLES, CONFIGS, SCHEMA
 
 # What MONAI and Ignite say of themselves when a whole workflow is built.
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
@@ -272,6 +272,13 @@ def test_any_number_of_studies_is_validated_by_three_processes(bundle: str, stud
 
 
 # -- overlays
+
+
+@pytest.mark.parametrize("overlay", ["msd", "brats2021", "brats2023"])
+def test_overlay_of_a_data_set_leaves_the_scheme_to_the_layout(overlay: str) -> None:
+    stated = monai.bundle.ConfigParser.load_config_file(CONFIGS / f"{overlay}.yaml")
+    assert stated["output_scheme"] == overlay
+    assert "scheme" not in stated
 
 
 def _with_overlay(bundle: str, overlay: str, data: dict[str, Path], folder: Path) -> dict:
