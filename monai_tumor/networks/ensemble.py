@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from monai.utils import instantiate
@@ -27,13 +27,14 @@ class MeanEnsemble(nn.Module):
     Args:
         members: networks with the same input and output; each returns logits [B, C, *spatial].
         weights: one a member, of any positive scale; equal if None.
-        in_turn: keep one member at a time on the device of the input, the others in CPU memory.
+        in_turn: keep one member at a time on the device of the input, the others in CPU memory,
+            where they are made and `to` leaves them. For inference alone.
         with_disagreement: append `disagreement` as C more channels of the output.
 
     Shapes: [B, C_in, *spatial] -> [B, C or 2 C, *spatial].
 
     Raises:
-        BundleError: no member, or weights that do not fit.
+        BundleError: no member, or weights that do not fit; at a training step, `in_turn`.
     """
 
     def __init__(
@@ -57,6 +58,10 @@ class MeanEnsemble(nn.Module):
         self.in_turn = in_turn
         self.with_disagreement = with_disagreement
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """This module, moved or converted; with `in_turn` as it is, since `forward` moves it."""
+        return self if self.in_turn else super().to(*args, **kwargs)
+
     def probabilities(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Each member's probabilities, [B, C, *spatial], float32."""
         outputs = []
@@ -71,6 +76,11 @@ class MeanEnsemble(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         """Logits of the mean probability; in training mode a list of the members' logits."""
         if self.training:
+            if self.in_turn:
+                raise BundleError(
+                    "An ensemble cannot train with its members in turn on the device; "
+                    "leave in_turn false, or train the members one by one."
+                )
             return [network(x) for network in self.members]
         probabilities = self.probabilities(x)
         mean = self.shares[0] * probabilities[0]

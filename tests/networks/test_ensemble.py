@@ -103,6 +103,23 @@ def test_in_turn_keeps_one_member_at_a_time_on_the_device():
     assert moves == [(name, step) for name in "ab" for step in ("meta", "runs", "cpu")]
 
 
+@pytest.mark.parametrize(("in_turn", "place"), [(True, "cpu"), (False, "meta")])
+def test_in_turn_members_wait_in_cpu_memory(in_turn, place):
+    made = ensemble(in_turn=in_turn)
+    assert made.to("meta", memory_format=torch.channels_last_3d) is made
+    assert {parameter.device.type for parameter in made.parameters()} == {place}
+
+
+def test_in_turn_cannot_train():
+    made = ensemble(in_turn=True).train()
+    expected = (
+        "An ensemble cannot train with its members in turn on the device; "
+        "leave in_turn false, or train the members one by one."
+    )
+    with pytest.raises(BundleError, match=f"^{re.escape(expected)}$"):
+        made(X)
+
+
 def test_disagreement_follows_the_scores():
     output = MeanEnsemble(certain(0.2, 0.8, 0.5), with_disagreement=True).eval()(X)
     assert output.shape == (2, 6, 8, 8, 8)
