@@ -177,6 +177,25 @@ def test_bundles_differ_only_in_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("bundle", NAMES)
+def test_inference_prepares_images_as_training_does(bundle: str) -> None:
+    """Transform by transform, so that an overlay of `load::N` means the same in both."""
+
+    def of_images(name: str) -> list[dict]:
+        file = configs(bundle, name)[0]
+        steps = monai.bundle.ConfigParser.load_config_file(file)["load"]
+        for step in steps:
+            step.pop("allow_missing_keys", None)
+            for key, image in (("keys", "image"), ("mode", "bilinear")):
+                if isinstance(step.get(key), list):
+                    assert step[key][0] == image
+                    step[key] = image
+        return steps
+
+    assert of_images("train") == of_images("inference")
+    assert len(of_images("train")) == 6
+
+
+@pytest.mark.parametrize("bundle", NAMES)
 def test_readme_names_only_options_that_there_are(bundle: str) -> None:
     readme = (BUNDLES / bundle / "docs" / "README.md").read_text()
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL))
@@ -318,6 +337,31 @@ def test_overlay_runs_a_step(overlay: str, data: dict[str, Path], in_tmp: Path) 
     assert trainer.state.iteration >= 1
     assert torch.isfinite(trainer.state.output["loss"]).all()
     assert (in_tmp / "out" / "checkpoints" / "epoch_00001.pt").is_file()
+
+
+def test_recipe_of_the_report_segments_as_it_trains(data: dict[str, Path], in_tmp: Path) -> None:
+    bundle, overlay = "brats_segresnet", "as_published"
+    options = training(bundle, data["msd"], max_epochs=1, validation=0.5)
+    made = workflow(configs(bundle, "train", overlay), options, "train")
+    made.parser.get_parsed_content("train::trainer").run()
+    best = in_tmp / "runs" / bundle / "checkpoints" / "model_best.json"
+
+    options = tiny(bundle, input=str(data["msd"] / "imagesTr" / "BRATS_001.nii.gz"))
+    made = workflow(configs(bundle, "inference", overlay), options, "infer")
+    made.parser.get_parsed_content("evaluator").run()
+    beside = in_tmp / "runs" / bundle / "predictions" / "BRATS_001_seg.json"
+
+    trained, used = json.loads(best.read_text()), json.loads(beside.read_text())
+    assert used["label_scheme"] == "msd_as_published"
+    assert used["options"]["preprocessing"] == (
+        "LoadStudyd, SelectModalitiesd, Orientationd, Spacingd, NormalizeIntensityd, "
+        "CropForegroundd"
+    )
+    trained = trained["options"]["settings"]
+    assert trained["preprocessing"] == used["options"]["preprocessing"]
+    assert trained["spacing"] == "[1.0, 1.0, 1.0]"
+    assert trained["window"] == "[32, 32, 32]"
+    assert used["options"]["spacing"] == [1.0, 1.0, 1.0]
 
 
 # -- mistakes, through `python -m monai.bundle`
