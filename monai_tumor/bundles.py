@@ -8,7 +8,8 @@ import difflib
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +27,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
 }
 _RUN_ID = {"training": "training", "evaluating": "evaluating", "inference": "run"}
 _OUTPUT = {"training": "output_dir", "evaluating": "evaluation_dir", "inference": "output_dir"}
+_CODE = ("$", "@", "%")  # a config's marks of an expression, a reference and a macro
 _WEIGHTS = ("model.safetensors", "model.pt")
 
 
@@ -207,9 +209,11 @@ def run(
         bundle: a shipped one by name, any other by its folder.
         workflow: "training", "evaluating" or "inference".
         overlays: names of files in `configs/`, or paths; the later wins.
-        trust: run a bundle, member or overlay that is not shipped. It can do what you can do.
+        trust: run a bundle, member or overlay that is not shipped, or an option that is code.
+            It can do what you can do.
         options: values in place of the config's; None leaves the config's. A nested one is
-            given as `**{"loss::smooth_nr": 0.0}`. `device` may be "cpu" or "cuda:1".
+            given as `**{"loss::smooth_nr": 0.0}`. `device` may be "cpu" or "cuda:1". Paths
+            become absolute.
 
     Returns:
         where the results lie.
@@ -222,9 +226,11 @@ def run(
 
     folder = bundle_dir(str(bundle))
     given = {key: _plain(value) for key, value in options.items() if value is not None}
+    if not trust:
+        _require_no_code(given)
     if "device" in given and not str(given["device"]).startswith("$"):
         given["device"] = f"$torch.device({str(given['device'])!r})"
-    _require_trust([folder, *map(bundle_dir, _members(given))], trust)
+    _require_trust([folder], trust)
     parser_options = {"bundle_root": str(folder), **given}
     files = config_files(folder, workflow, overlays, trust=trust)
     hook = sys.excepthook
@@ -232,6 +238,8 @@ def run(
         made = _workflow(files, workflow)
         _require_known(made.parser, parser_options, folder.name)
         made.parser.update(pairs=parser_options)
+        if not trust:
+            _require_trust([bundle_dir(name) for name in _members(made.parser)], trust)
         made.initialize()
         key = _OUTPUT[workflow] if _OUTPUT[workflow] in made.parser else "output_dir"
         output_dir = Path(made.parser.get_parsed_content(key))
@@ -336,9 +344,41 @@ def _is_shipped(path: Path) -> bool:
     return path.parent == BUNDLES.resolve()
 
 
-def _members(options: Mapping[str, Any]) -> list[str]:
-    members = options.get("members", [])
-    return [members] if isinstance(members, str) else [str(m) for m in members]
+def _require_no_code(options: Mapping[str, Any]) -> None:
+    """Refuse what a config would run, or take from elsewhere, instead of taking it as it stands."""
+    for key, value in options.items():
+        for path, leaf in _leaves(value, key):
+            names = path.replace("#", "::").split("::")
+            if "_target_" in names or (isinstance(leaf, str) and leaf[:1] in _CODE):
+                raise BundleError(
+                    f"Option {path!r} is {leaf!r}, which a config runs as code or looks up; "
+                    "if that is meant, say so (trust=True, --trust)."
+                )
+
+
+def _members(parser: Any) -> set[str]:
+    """The bundles that a config makes its network of, before anything of it is instantiated."""
+    resolved = type(parser)(config=deepcopy(parser.get()))
+    resolved.resolve_macro_and_relative_ids()
+    found = set()
+    for path, leaf in _leaves(resolved.get()):
+        inside = {"members", "bundles"} & set(path.split("::"))
+        if inside and isinstance(leaf, str) and leaf[:1] not in _CODE:
+            found.add(leaf)
+    return found
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Whatever is no dictionary and no list in `value`, with its id in a config."""
+    if isinstance(value, Mapping):
+        children: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
+    else:
+        yield path, value
+        return
+    for key, child in children:
+        yield from _leaves(child, f"{path}::{key}" if path else str(key))
 
 
 def _in_order(channels: Mapping[str, str]) -> tuple[str, ...]:
@@ -353,9 +393,11 @@ def _our_name(channel: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Paths as text, tuples as lists: what a config file could hold."""
+    """Paths as absolute text, tuples as lists: what a config file could hold."""
     if isinstance(value, Path):
-        return str(value)
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value

@@ -249,15 +249,17 @@ def _evaluate(options: argparse.Namespace) -> Any:
 def _convert(options: argparse.Namespace) -> Any:
     from monai_tumor.services.convert import convert_all
 
-    return convert_all(
-        options.inputs,
-        options.output,
-        bids=options.bids,
-        resample=options.resample,
-        series=options.series,
-        repair=options.repair,
-        keep_identity=options.keep_identity,
-    )
+    with _Steps("converting series") as steps:
+        return convert_all(
+            options.inputs,
+            options.output,
+            bids=options.bids,
+            resample=options.resample,
+            series=options.series,
+            repair=options.repair,
+            keep_identity=options.keep_identity,
+            on_series=steps.advance,
+        )
 
 
 def _compare(options: argparse.Namespace) -> Any:
@@ -294,11 +296,16 @@ def _bundles(options: argparse.Namespace) -> Any:
 def _demo(options: argparse.Namespace) -> Any:
     from monai_tumor.services.demo import demo
 
-    return demo(options.output, on_step=lambda line: print(line, file=sys.stderr, flush=True))
+    with _Steps("making phantoms") as steps:
+        return demo(
+            options.output,
+            on_step=lambda line: print(line, file=sys.stderr, flush=True),
+            on_phantom=steps.advance,
+        )
 
 
 class _Steps:
-    """A progress bar on a terminal, and nothing elsewhere; `advance(item, number, total)`."""
+    """A progress bar on a terminal until all is done, and nothing elsewhere."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -318,10 +325,13 @@ class _Steps:
         """One item of `total` is done."""
         if self._bar is not None:
             self._bar.update(self._task, completed=number, total=total)
+            if number == total:  # others may write to the terminal from here on
+                self.__exit__()
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._bar = None
 
 
 COMMANDS = {
@@ -335,7 +345,7 @@ COMMANDS = {
         "Check studies and split them by subject into a datalist.",
         _split_arguments,
         _split,
-        left_out=lambda result: bool(result.skipped),
+        left_out=lambda result: bool(result.skipped) or not getattr(result, "complete", True),
     ),
     "evaluate": Command(
         "Score label maps against the truth: Dice, HD95, lesion-wise Dice, volumes.",

@@ -28,7 +28,7 @@ from bundle_runs import (
 from ignite.engine import Events
 
 from monai_tumor.files import sha256
-from monai_tumor.paths import BUNDLES, SCHEMA
+from monai_tumor.paths import BUNDLES, CONFIGS, SCHEMA
 
 # What MONAI and Ignite say of themselves when a whole workflow is built.
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
@@ -177,6 +177,25 @@ def test_bundles_differ_only_in_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("bundle", NAMES)
+def test_inference_prepares_images_as_training_does(bundle: str) -> None:
+    """Transform by transform, so that an overlay of `load::N` means the same in both."""
+
+    def of_images(name: str) -> list[dict]:
+        file = configs(bundle, name)[0]
+        steps = monai.bundle.ConfigParser.load_config_file(file)["load"]
+        for step in steps:
+            step.pop("allow_missing_keys", None)
+            for key, image in (("keys", "image"), ("mode", "bilinear")):
+                if isinstance(step.get(key), list):
+                    assert step[key][0] == image
+                    step[key] = image
+        return steps
+
+    assert of_images("train") == of_images("inference")
+    assert len(of_images("train")) == 6
+
+
+@pytest.mark.parametrize("bundle", NAMES)
 def test_readme_names_only_options_that_there_are(bundle: str) -> None:
     readme = (BUNDLES / bundle / "docs" / "README.md").read_text()
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", readme, flags=re.DOTALL))
@@ -257,7 +276,28 @@ def test_network_takes_and_gives_what_the_metadata_says(bundle: str) -> None:
         )
 
 
+@pytest.mark.parametrize("bundle", NAMES)
+@pytest.mark.parametrize("studies", [1, 2, 3, 5])
+def test_any_number_of_studies_is_validated_by_three_processes(bundle: str, studies: int) -> None:
+    seen = []
+    for rank in range(3):
+        parser = monai.bundle.ConfigParser()
+        parser.read_config(configs(bundle, "train", "multi_gpu_train"))
+        sampler = parser["validate#sampler"]
+        more = {"dataset": list(range(studies)), "num_replicas": 3, "rank": rank}
+        seen.append(list(monai.bundle.ConfigParser({"s": sampler | more}).get_parsed_content("s")))
+    assert {len(part) for part in seen} == {-(-studies // 3)}  # no process waits for another
+    assert {study for part in seen for study in part} == set(range(studies))
+
+
 # -- overlays
+
+
+@pytest.mark.parametrize("overlay", ["msd", "brats2021", "brats2023"])
+def test_overlay_of_a_data_set_leaves_the_scheme_to_the_layout(overlay: str) -> None:
+    stated = monai.bundle.ConfigParser.load_config_file(CONFIGS / f"{overlay}.yaml")
+    assert stated["output_scheme"] == overlay
+    assert "scheme" not in stated
 
 
 def _with_overlay(bundle: str, overlay: str, data: dict[str, Path], folder: Path) -> dict:
@@ -297,6 +337,31 @@ def test_overlay_runs_a_step(overlay: str, data: dict[str, Path], in_tmp: Path) 
     assert trainer.state.iteration >= 1
     assert torch.isfinite(trainer.state.output["loss"]).all()
     assert (in_tmp / "out" / "checkpoints" / "epoch_00001.pt").is_file()
+
+
+def test_recipe_of_the_report_segments_as_it_trains(data: dict[str, Path], in_tmp: Path) -> None:
+    bundle, overlay = "brats_segresnet", "as_published"
+    options = training(bundle, data["msd"], max_epochs=1, validation=0.5)
+    made = workflow(configs(bundle, "train", overlay), options, "train")
+    made.parser.get_parsed_content("train::trainer").run()
+    best = in_tmp / "runs" / bundle / "checkpoints" / "model_best.json"
+
+    options = tiny(bundle, input=str(data["msd"] / "imagesTr" / "BRATS_001.nii.gz"))
+    made = workflow(configs(bundle, "inference", overlay), options, "infer")
+    made.parser.get_parsed_content("evaluator").run()
+    beside = in_tmp / "runs" / bundle / "predictions" / "BRATS_001_seg.json"
+
+    trained, used = json.loads(best.read_text()), json.loads(beside.read_text())
+    assert used["label_scheme"] == "msd_as_published"
+    assert used["options"]["preprocessing"] == (
+        "LoadStudyd, SelectModalitiesd, Orientationd, Spacingd, NormalizeIntensityd, "
+        "CropForegroundd"
+    )
+    trained = trained["options"]["settings"]
+    assert trained["preprocessing"] == used["options"]["preprocessing"]
+    assert trained["spacing"] == "[1.0, 1.0, 1.0]"
+    assert trained["window"] == "[32, 32, 32]"
+    assert used["options"]["spacing"] == [1.0, 1.0, 1.0]
 
 
 # -- mistakes, through `python -m monai.bundle`

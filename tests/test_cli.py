@@ -1,16 +1,18 @@
 """The command line as a user types it: output, exit codes, messages."""
 
+import io
 import json
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_tumor.cli import COMMANDS, main
+from monai_tumor.cli import COMMANDS, _Steps, main
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 
 
@@ -99,12 +101,15 @@ def test_bundles_are_listed_and_found(capsys):
         (["bundles", "brats_vnet"], 5, "No bundle 'brats_vnet'; shipped are brats_ensemble"),
         (["compare", "a", "b"], 4, "a"),
         (["evaluate", "a", "b", "--scheme", "msd"], 4, "a"),
+        (["phantoms", "-o", "file/in", "--count", "1", "--size", "small"], 4, "Cannot write file"),
+        (["phantoms", "-o", "file/in", "--count", "0", "--layout", "msd"], 4, "Cannot write file"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_exit_code(
     arguments, code, message, capsys, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     assert main(arguments) == code
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -126,6 +131,44 @@ def test_wrong_usage_exits_with_2(capsys):
         main(["evaluate", "a", "b"])
     assert stop.value.code == 2
     assert "--scheme" in capsys.readouterr().err
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_until_all_is_done(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := _Terminal())
+    with _Steps("making phantoms") as steps:
+        steps.advance("one", 1, 2)
+        assert sys.stderr is not terminal  # a bar keeps what is printed above itself
+        steps.advance("two", 2, 2)
+        assert sys.stderr is terminal
+        shown = terminal.getvalue()
+        assert "making phantoms" in shown
+        steps.advance("three", 3, 2)
+    assert terminal.getvalue() == shown
+
+
+def test_no_progress_elsewhere(capsys):
+    with _Steps("making phantoms") as steps:
+        steps.advance("one", 1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("result", "left_out"),
+    [
+        (SimpleNamespace(skipped=()), False),
+        (SimpleNamespace(skipped=("P1",)), True),
+        (SimpleNamespace(skipped=(), complete=True), False),
+        (SimpleNamespace(skipped=(), complete=False), True),
+    ],
+)
+def test_a_split_that_is_not_complete_exits_with_3(result, left_out):
+    assert COMMANDS["split"].left_out(result) is left_out
 
 
 def test_interrupted(monkeypatch, capsys, tmp_path):

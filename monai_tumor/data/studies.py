@@ -3,6 +3,7 @@
 Names and headers are read here; `checks` looks inside, `datalist` makes splits.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ from monai_tumor.errors import InputError, MonaiTumorError, StudyError
 from monai_tumor.labels import MODALITIES, Modality
 from monai_tumor.labels import scheme as label_scheme
 
+_LOG = logging.getLogger(__name__)
+
 __all__ = ["Inventory", "Study", "find_studies", "study_from_files"]
 
 
@@ -62,7 +65,8 @@ def find_studies(
 
     Args:
         path: a study folder, a tree of any layouts, a 4D file, or a datalist JSON.
-        scheme: how to read every label, in place of what each layout says.
+        scheme: how to read every label, in place of what each layout says; the log names a
+            layout that says otherwise.
         modalities: channel order of 4D files, in place of what a `dataset.json` says.
 
     Returns:
@@ -97,11 +101,27 @@ def find_studies(
         )
     studies = sorted(finder.studies, key=lambda s: (s.study, s.images))
     if scheme is not None:
+        _say_if_overridden(studies, scheme)
         studies = [replace(s, scheme=scheme) for s in studies]
     studies, repeated = without_repeats(studies)
     unstated = [unknown_scheme(s) for s in studies if s.label is not None and s.scheme is None]
     problems = [*finder.problems, *repeated, *same_images(studies), *unstated]
     return Inventory(root, tuple(studies), tuple(problems))
+
+
+def _say_if_overridden(studies: Sequence[Study], scheme: str) -> None:
+    """Log where `scheme` contradicts a layout: many values are valid in both, none would fail."""
+    labelled = [s for s in studies if s.label is not None]
+    for own in sorted({s.scheme for s in labelled if s.scheme not in (None, scheme)}, key=str):
+        concerned = [s for s in labelled if s.scheme == own]
+        _LOG.warning(
+            "The labels of %d studies (%s and so on) are read by scheme %r as asked, though their "
+            "layout stands for %r.",
+            len(concerned),
+            concerned[0].study,
+            scheme,
+            own,
+        )
 
 
 @dataclass

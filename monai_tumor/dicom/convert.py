@@ -5,7 +5,7 @@ audit -> sidecar. What cannot be converted correctly is refused by name; see `do
 """
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def convert(
     keep_identity: bool = False,
     repair: Iterable[Repair | str] = (),
     limits: Limits | None = None,
+    on_series: Callable[[str, int, int], None] | None = None,
 ) -> list[ConvertedSeries]:
     """One entry for each file written and each series refused, in the order of series numbers.
 
@@ -68,6 +69,8 @@ def convert(
         keep_identity: write who, where and when into the sidecars.
         repair: what may be mended instead of refused; see `Repair`.
         limits: bounds on untrusted input.
+        on_series: called with the UID of each series that is done, its number and how many there
+            are, for a progress bar.
 
     Raises:
         NothingConvertedError: nothing could be converted; it carries every refusal.
@@ -94,7 +97,11 @@ def convert(
         _make(folder)
         with Reader() as reader:
             writer = _Writer(folder, options, reader)
-            made = [entry for one in found for entry in writer.series(one)]
+            made = []
+            for number, one in enumerate(found, start=1):
+                made += writer.series(one)
+                if on_series is not None:
+                    on_series(one.uid, number, len(found))
     if all(entry.path is None for entry in made):
         raise NothingConvertedError(tuple(made))
     return made

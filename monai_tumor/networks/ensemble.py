@@ -1,15 +1,17 @@
 """Several segmentation networks as one."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from monai.utils import instantiate
 from torch import nn
 
-from monai_tumor.errors import BundleError
+from monai_tumor.errors import BundleError, SchemeError
+from monai_tumor.labels import MODALITIES, REGIONS, modality
 from monai_tumor.paths import bundle_dir
 
 _EDGE = 1e-6
@@ -25,13 +27,14 @@ class MeanEnsemble(nn.Module):
     Args:
         members: networks with the same input and output; each returns logits [B, C, *spatial].
         weights: one a member, of any positive scale; equal if None.
-        in_turn: keep one member at a time on the device of the input, the others in CPU memory.
+        in_turn: keep one member at a time on the device of the input, the others in CPU memory,
+            where they are made and `to` leaves them. For inference alone.
         with_disagreement: append `disagreement` as C more channels of the output.
 
     Shapes: [B, C_in, *spatial] -> [B, C or 2 C, *spatial].
 
     Raises:
-        BundleError: no member, or weights that do not fit.
+        BundleError: no member, or weights that do not fit; at a training step, `in_turn`.
     """
 
     def __init__(
@@ -55,6 +58,10 @@ class MeanEnsemble(nn.Module):
         self.in_turn = in_turn
         self.with_disagreement = with_disagreement
 
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """This module, moved or converted; with `in_turn` as it is, since `forward` moves it."""
+        return self if self.in_turn else super().to(*args, **kwargs)
+
     def probabilities(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Each member's probabilities, [B, C, *spatial], float32."""
         outputs = []
@@ -69,6 +76,11 @@ class MeanEnsemble(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         """Logits of the mean probability; in training mode a list of the members' logits."""
         if self.training:
+            if self.in_turn:
+                raise BundleError(
+                    "An ensemble cannot train with its members in turn on the device; "
+                    "leave in_turn false, or train the members one by one."
+                )
             return [network(x) for network in self.members]
         probabilities = self.probabilities(x)
         mean = self.shares[0] * probabilities[0]
@@ -102,8 +114,15 @@ def ensemble_of(
         with_disagreement: see there.
 
     Raises:
-        BundleError: no such bundle, or no member at all.
+        BundleError: as `member`, no member at all, or members of different spacing.
     """
+    spacings = {name: _metadata(name)[1].get("spacing") for name in bundles}
+    for name, spacing in spacings.items():
+        if spacing != spacings[bundles[0]]:
+            raise BundleError(
+                f"Member {name!r} sees voxels of {spacing} mm, {bundles[0]!r} of "
+                f"{spacings[bundles[0]]} mm; an ensemble's members need the same spacing."
+            )
     members = [member(name, window) for name in bundles]
     return MeanEnsemble(members, weights, in_turn, with_disagreement)
 
@@ -115,10 +134,11 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
     becomes `window`.
 
     Raises:
-        BundleError: no such bundle, or its metadata defines no network that stands by itself.
+        BundleError: no such bundle, its metadata defines no network that stands by itself, or its
+            channels are not `MODALITIES` and `REGIONS` in this order.
     """
-    path = bundle_dir(bundle) / "configs" / "metadata.json"
-    definition = json.loads(path.read_text(encoding="utf-8")).get("network_def")
+    path, metadata = _metadata(bundle)
+    definition = metadata.get("network_def")
     if not isinstance(definition, dict) or "_target_" not in definition:
         raise BundleError(f"{path} has no network_def with a _target_; it cannot be a member.")
     arguments = {
@@ -132,4 +152,33 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
             f"The network_def of {path} refers to {open_ends[0]}; a member's may refer to @window "
             "alone, so this bundle cannot be a member."
         )
+    _require_channels(bundle, metadata)
     return instantiate(definition["_target_"], "default", **arguments)
+
+
+def _metadata(bundle: str) -> tuple[Path, dict[str, Any]]:
+    """The metadata file of a bundle, and what it says."""
+    path = bundle_dir(bundle) / "configs" / "metadata.json"
+    return path, json.loads(path.read_text(encoding="utf-8"))
+
+
+def _require_channels(bundle: str, metadata: Mapping[str, Any]) -> None:
+    """Refuse a member that reads or writes its channels in another order than every other."""
+    for kind, name, standard in (("inputs", "image", MODALITIES), ("outputs", "pred", REGIONS)):
+        try:
+            channels = metadata["network_data_format"][kind][name]["channel_def"]
+            found = [str(channels[key]) for key in sorted(channels, key=int)]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            found = []
+        if [_our_name(channel) for channel in found] != list(standard):
+            raise BundleError(
+                f"Member {bundle!r} has {kind} {', '.join(found) or 'that its metadata omits'}; "
+                f"an ensemble's members need {', '.join(standard)}."
+            )
+
+
+def _our_name(channel: str) -> str:
+    try:
+        return modality(channel)
+    except SchemeError:
+        return channel

@@ -18,7 +18,7 @@ from monai_tumor.report.pictures import save_overlay
 from monai_tumor.services.evaluate import Evaluation, evaluate
 
 BUNDLE = "brats_segresnet"
-_TRAINING_STUDIES = 8
+_STUDIES = 9  # one of them is not trained on
 _SCHEME = "brats2023"
 _SPACING_MM = 2.5
 
@@ -75,7 +75,12 @@ class Demo:
         )
 
 
-def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) -> Demo:
+def demo(
+    folder: Path | str,
+    *,
+    on_step: Callable[[str], None] | None = None,
+    on_phantom: Callable[[Path, int, int], None] | None = None,
+) -> Demo:
     """Make phantom studies, train a SegResNet on them, segment and score one it never saw.
 
     Training and inference are plain `python -m monai.bundle` commands in processes of their own;
@@ -84,6 +89,8 @@ def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) ->
     Args:
         folder: made if need be; gets `data/`, `runs/` and `overlay.png`.
         on_step: called with a line that says what comes next.
+        on_phantom: called with the path of each phantom that is there, its number and how many
+            there will be, for a progress bar.
 
     Raises:
         TrainingError: a command failed; it has said why.
@@ -92,9 +99,9 @@ def demo(folder: Path | str, *, on_step: Callable[[str], None] | None = None) ->
     folder = Path(folder).resolve()
     say = on_step or _say_nothing
     training, unseen = folder / "data" / "training", folder / "data" / "unseen"
-    say(f"Making {_TRAINING_STUDIES + 1} phantom studies in {folder / 'data'}")
-    _phantoms(training, _TRAINING_STUDIES, seed=1)
-    _phantoms(unseen, 1, seed=2)
+    say(f"Making {_STUDIES} phantom studies in {folder / 'data'}")
+    _phantoms(training, range(1, _STUDIES), 1, on_phantom)
+    _phantoms(unseen, range(_STUDIES, _STUDIES + 1), 2, on_phantom)
 
     run = folder / "runs" / BUNDLE
     configs = bundle_dir(BUNDLE) / "configs"
@@ -118,15 +125,28 @@ def _say_nothing(line: str) -> None:
     """For a caller who does not listen."""
 
 
-def _phantoms(folder: Path, count: int, seed: int) -> None:
-    done = folder / ".complete"
-    if done.is_file():
-        return
+def _phantoms(
+    folder: Path,
+    numbers: range,
+    seed: int,
+    on_phantom: Callable[[Path, int, int], None] | None,
+) -> None:
+    """Those of all phantoms that have these numbers, unless they are there."""
 
     def make(number: int) -> Any:
         return make_phantom(number, spacing=_SPACING_MM)
 
-    write_phantoms(folder, count=count, layout=_SCHEME, seed=seed, make=make)
+    def tell(path: Path) -> None:
+        if on_phantom is not None:
+            on_phantom(path, next(remaining), _STUDIES)
+
+    remaining, done = iter(numbers), folder / ".complete"
+    if done.is_file():
+        for _ in numbers:
+            tell(folder)
+        return
+    options: dict[str, Any] = {"layout": _SCHEME, "seed": seed, "make": make}
+    write_phantoms(folder, count=len(numbers), on_written=tell, **options)
     done.touch()
 
 

@@ -1,5 +1,6 @@
 """Write a result onto the grid of the image it belongs to."""
 
+import json
 from collections.abc import Hashable, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,11 @@ class SaveOnInputGridd(MapTransform):
     """Write volumes [1, X, Y, Z] as `<study>_<postfix>.nii.gz`, and a JSON beside each.
 
     Grid, affine, orientation and both form codes are those of the input file, byte for byte. The
-    JSON names the label scheme, the input and `provenance`. Both files are written atomically. Two
-    items of the same name in one run get different files.
+    JSON names the label scheme, the input and `provenance`. Both files are written atomically, the
+    JSON first. Two items of the same name in one run get different files.
+
+    `<study>_seg.nii.gz` is also the name of BraTS 2021 truth. A file is therefore replaced only
+    where the JSON beside it says that it is a result, and nothing is written beside an input.
 
     Args:
         keys: label maps or other volumes, brought back to the input's grid.
@@ -36,7 +40,8 @@ class SaveOnInputGridd(MapTransform):
         provenance: what made the volume (`monai_tumor.provenance.record`).
 
     Raises:
-        StudyError: the volume's grid is not the input's.
+        StudyError: the volume's grid is not the input's, or it would go beside the input or
+            replace a file that is no result.
     """
 
     def __init__(
@@ -63,10 +68,11 @@ class SaveOnInputGridd(MapTransform):
             array = convert_to_numpy(volume, dtype=self.dtype)[0]
             name = self._name(item, reference)
             path = self.output_dir / f"{name}_{self.postfix}.nii.gz"
+            beside = self.output_dir / f"{name}_{self.postfix}.json"
+            _require_replaceable(path, beside, reference)
             image = on_grid_of(reference, array)
-            write_atomically(path, partial(nib.save, image))
             write_json(
-                self.output_dir / f"{name}_{self.postfix}.json",
+                beside,
                 {
                     "study": item.get("study", name),
                     "label_scheme": item.get(f"{key}_scheme"),
@@ -74,6 +80,7 @@ class SaveOnInputGridd(MapTransform):
                     **self.provenance,
                 },
             )
+            write_atomically(path, partial(nib.save, image))
             item[f"{key}_path"] = str(path)
         return item
 
@@ -87,6 +94,29 @@ class SaveOnInputGridd(MapTransform):
             name = f"{stem}_{number}"
         self._used.add(name)
         return name
+
+
+def _require_replaceable(path: Path, beside: Path, reference: Path) -> None:
+    """Refuse to write among the inputs, or over what is not a result of ours."""
+    if path.parent.resolve() == reference.parent.resolve():
+        raise StudyError(
+            f"Results would go to {path.parent}, beside the input {reference.name}; "
+            "choose another folder with --output_dir."
+        )
+    for file in (path, beside):
+        if file.exists() and not _is_ours(beside):
+            raise StudyError(
+                f"{file} is there and is not a result of ours ({beside.name} does not say so); "
+                "choose another folder with --output_dir, or move it away."
+            )
+
+
+def _is_ours(beside: Path) -> bool:
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"study", "label_scheme", "input"} <= content.keys()
 
 
 def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image:

@@ -100,6 +100,23 @@ def test_a_scheme_that_must_be_stated(tmp_path, case):
         find_studies(tmp_path, scheme="brats")
 
 
+def test_a_scheme_that_contradicts_the_layout_is_taken_and_said(tmp_path, caplog):
+    brats(tmp_path, "BraTS-GLI-00005-000", labels=(1, 2, 3))
+    brats(tmp_path, "BraTS-GLI-00006-000", labels=(1, 2, 3))
+    brats(tmp_path, "BraTS-GLI-00007-000", labels=None)
+    brats(tmp_path, "BraTS-XYZ-00001-000")
+    found = find_studies(tmp_path, scheme="msd")
+    assert {s.scheme for s in found.studies} == {"msd"}
+    assert caplog.messages == [
+        "The labels of 2 studies (BraTS-GLI-00005-000 and so on) are read by scheme 'msd' as "
+        "asked, though their layout stands for 'brats2023'."
+    ]
+    caplog.clear()
+    find_studies(tmp_path, scheme="brats2023")
+    find_studies(tmp_path)
+    assert caplog.messages == []
+
+
 def test_men_rt_has_one_modality_and_its_own_label(tmp_path):
     write(tmp_path / "BraTS-MEN-RT-0003-1" / "BraTS-MEN-RT-0003-1_t1c.nii.gz", head(1))
     write(tmp_path / "BraTS-MEN-RT-0003-1" / "BraTS-MEN-RT-0003-1_gtv.nii.gz", label_map((1,)))

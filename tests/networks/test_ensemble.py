@@ -36,9 +36,14 @@ def certain(*probabilities):
     return [Constant(p) for p in probabilities]
 
 
-def bundle(folder, definition):
+def bundle(folder, definition, inputs="t1n t1c t2w t2f", outputs="TC WT ET", spacing=1.0):
+    tensors = {
+        kind: {name: {"channel_def": {str(n): c for n, c in enumerate(channels.split())}}}
+        for kind, name, channels in (("inputs", "image", inputs), ("outputs", "pred", outputs))
+    }
+    stated = {"network_data_format": tensors, "spacing": [spacing] * 3}
     (folder / "configs").mkdir(parents=True)
-    (folder / "configs" / "metadata.json").write_text(json.dumps(definition))
+    (folder / "configs" / "metadata.json").write_text(json.dumps(stated | definition))
     return str(folder)
 
 
@@ -96,6 +101,23 @@ def test_in_turn_keeps_one_member_at_a_time_on_the_device():
 
     MeanEnsemble([Moved("a"), Moved("b")], in_turn=True).eval()(X.to("meta"))
     assert moves == [(name, step) for name in "ab" for step in ("meta", "runs", "cpu")]
+
+
+@pytest.mark.parametrize(("in_turn", "place"), [(True, "cpu"), (False, "meta")])
+def test_in_turn_members_wait_in_cpu_memory(in_turn, place):
+    made = ensemble(in_turn=in_turn)
+    assert made.to("meta", memory_format=torch.channels_last_3d) is made
+    assert {parameter.device.type for parameter in made.parameters()} == {place}
+
+
+def test_in_turn_cannot_train():
+    made = ensemble(in_turn=True).train()
+    expected = (
+        "An ensemble cannot train with its members in turn on the device; "
+        "leave in_turn false, or train the members one by one."
+    )
+    with pytest.raises(BundleError, match=f"^{re.escape(expected)}$"):
+        made(X)
 
 
 def test_disagreement_follows_the_scores():
@@ -244,3 +266,38 @@ def test_a_bundle_whose_metadata_defines_no_network(tmp_path, metadata):
 def test_an_ensemble_cannot_be_a_member():
     with pytest.raises(BundleError, match=r" refers to @members; a member's may refer to @window"):
         member("brats_ensemble", [8, 8, 8])
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({"inputs": "t1c t1n t2w t2f"}, "has inputs t1c, t1n, t2w, t2f; an ensemble's members need"
+         " t1n, t1c, t2w, t2f."),
+        ({"inputs": "t1n t1c t2w"}, "has inputs t1n, t1c, t2w; an ensemble's members need"
+         " t1n, t1c, t2w, t2f."),
+        ({"outputs": "ET TC WT"}, "has outputs ET, TC, WT; an ensemble's members need TC, WT, ET."),
+        ({"definition": {"network_data_format": {}}}, "has inputs that its metadata omits; an"
+         " ensemble's members need t1n, t1c, t2w, t2f."),
+    ],
+)  # fmt: skip
+def test_a_member_of_other_channels(tmp_path, stated, expected):
+    definition = {"network_def": SEGRESNET} | stated.pop("definition", {})
+    name = bundle(tmp_path / "b", definition, **stated)
+    with pytest.raises(BundleError, match=f"^{re.escape(f'Member {name!r} {expected}')}$"):
+        ensemble_of([name], [8, 8, 8])
+
+
+def test_a_member_may_call_its_inputs_by_other_names(tmp_path):
+    name = bundle(tmp_path / "b", {"network_def": SEGRESNET}, inputs="T1 T1ce T2 FLAIR")
+    assert isinstance(member(name, [8, 8, 8]), SegResNet)
+
+
+def test_members_of_different_spacing(tmp_path):
+    one = bundle(tmp_path / "one", {"network_def": SEGRESNET})
+    two = bundle(tmp_path / "two", {"network_def": SEGRESNET}, spacing=2.0)
+    expected = (
+        f"Member {two!r} sees voxels of [2.0, 2.0, 2.0] mm, {one!r} of [1.0, 1.0, 1.0] mm; "
+        "an ensemble's members need the same spacing."
+    )
+    with pytest.raises(BundleError, match=f"^{re.escape(expected)}$"):
+        ensemble_of([one, two], [8, 8, 8])

@@ -8,6 +8,7 @@ import pydicom
 from pydicom.data import get_testdata_file
 
 from monai_tumor.cli import main
+from monai_tumor.services.convert import convert_all
 
 
 def test_convert_writes_a_volume_and_says_what_it_did(tmp_path, capsys):
@@ -26,3 +27,12 @@ def test_nothing_to_convert_is_one_line(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+def test_counts_up_while_it_converts(tmp_path):
+    sources = [Path(get_testdata_file(name)) for name in ("MR_small.dcm", "CT_small.dcm")]
+    seen = []
+    convert_all(sources, tmp_path, on_series=lambda *step: seen.append(step))
+    uids = {str(pydicom.dcmread(source).SeriesInstanceUID) for source in sources}
+    assert [step[1:] for step in seen] == [(1, 2), (2, 2)]
+    assert {step[0] for step in seen} == uids

@@ -4,7 +4,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_tumor.data.phantom import make_phantom
+from monai_tumor.errors import TrainingError
 from monai_tumor.labels import Region
+from monai_tumor.services import demo as module
 from monai_tumor.services.demo import demo
 
 
@@ -28,3 +31,17 @@ def test_demo_segments_a_study_it_never_saw(tmp_path):
         "Segmenting",
         "Scoring",
     ]
+
+
+def test_counts_ten_phantoms_whether_made_or_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        module, "make_phantom", lambda number, spacing: make_phantom(number, size="small")
+    )
+    monkeypatch.setattr(module, "_command", lambda *arguments, **options: ["python", "-m", "none"])
+    seen = []
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"^Training failed; what went wrong stands above"):
+            demo(tmp_path, on_phantom=lambda *step: seen.append(step))
+    assert [step[1:] for step in seen] == 2 * [(number, 10) for number in range(1, 11)]
+    assert len(list((tmp_path / "data" / "training").glob("BraTS*"))) == 9
+    assert len(list((tmp_path / "data" / "unseen").glob("BraTS*"))) == 1

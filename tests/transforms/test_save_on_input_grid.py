@@ -87,7 +87,7 @@ def test_values_type_and_no_trace_of_the_input(tmp_path):
 def test_other_volumes_in_float(tmp_path):
     path = reference(tmp_path / "t1n.nii.gz")
     data = np.random.default_rng(0).random(SHAPE).astype(np.float32)
-    save = SaveOnInputGridd("pred", tmp_path, postfix="disagreement", dtype="float32")
+    save = SaveOnInputGridd("pred", tmp_path / "out", postfix="disagreement", dtype="float32")
     written = nib.load(save(result(path, data))["pred_path"])
     assert written.get_filename().endswith("P1_disagreement.nii.gz")
     assert np.array_equal(written.get_fdata(dtype=np.float32), data)
@@ -156,3 +156,49 @@ def test_a_result_on_another_grid(tmp_path):
     with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
         SaveOnInputGridd("pred", tmp_path / "out")(result(path, np.zeros((5, 6, 6))))
     assert not (tmp_path / "out").exists()
+
+
+def test_truth_of_the_same_name_is_not_replaced(tmp_path):
+    """BraTS 2021 calls its truth as we call our results."""
+    study = tmp_path / "P1"
+    study.mkdir()
+    path, truth = reference(study / "P1_t1.nii.gz"), reference(tmp_path / "P1_seg.nii.gz")
+    before = truth.read_bytes()
+    expected = (
+        f"{truth} is there and is not a result of ours (P1_seg.json does not say so); "
+        "choose another folder with --output_dir, or move it away."
+    )
+    for sidecar in (None, "not JSON", '{"EchoTime": 0.1}'):
+        if sidecar:
+            (tmp_path / "P1_seg.json").write_text(sidecar)
+        with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
+            SaveOnInputGridd("pred", tmp_path)(result(path))
+        assert truth.read_bytes() == before
+
+
+def test_a_sidecar_of_someone_else_is_not_replaced(tmp_path):
+    path = reference(tmp_path / "t1n.nii.gz")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "P1_seg.json").write_text('{"EchoTime": 0.1}')
+    with pytest.raises(StudyError, match=r"P1_seg.json is there and is not a result of ours"):
+        SaveOnInputGridd("pred", tmp_path / "out")(result(path))
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["P1_seg.json"]
+
+
+def test_nothing_is_written_beside_an_input(tmp_path, monkeypatch):
+    path = reference(tmp_path / "P1_t1.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    expected = (
+        "Results would go to ., beside the input P1_t1.nii.gz; "
+        "choose another folder with --output_dir."
+    )
+    with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
+        SaveOnInputGridd("pred", ".")(result(path))
+    assert [p.name for p in tmp_path.iterdir()] == ["P1_t1.nii.gz"]
+
+
+def test_a_result_replaces_an_older_one(tmp_path):
+    path = reference(tmp_path / "t1n.nii.gz")
+    for value in (1, 2):
+        done = SaveOnInputGridd("pred", tmp_path / "out")(result(path, np.full(SHAPE, value)))
+        assert np.all(np.asarray(nib.load(done["pred_path"]).dataobj) == value)

@@ -1,8 +1,8 @@
 """Phantoms as data sets: MSD Task01, BraTS 2021 and BraTS 2023 folders."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from monai_tumor.data.phantom.anatomy import Array
 from monai_tumor.data.phantom.phantom import Phantom, make_phantom
 from monai_tumor.errors import InputError
+from monai_tumor.files import write_atomically, write_json
 from monai_tumor.labels import MODALITIES, Modality, convert_labels
 
 # Word for word as in Task01_BrainTumour/dataset.json, where the order and case are like this.
@@ -94,7 +95,8 @@ def write_phantoms(
         for each subject its folder, or with "msd" its image.
 
     Raises:
-        InputError: no such layout or orientation, or a count below zero.
+        InputError: no such layout or orientation, a count below zero, or a place that cannot be
+            written to.
     """
     chosen = _checked(layout, orientation, count, unlabelled)
     write = _write_brats if chosen.files else _write_msd
@@ -137,8 +139,7 @@ def _save(path: Path, voxels: Array, affine: Array, orientation: str) -> None:
     turned.header.set_xyzt_units("mm")
     turned.set_sform(turned.affine, code="scanner")
     turned.set_qform(turned.affine, code="scanner")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(turned, path)
+    write_atomically(path, partial(nib.save, turned))
 
 
 def _int16(image: Array) -> Array:
@@ -194,5 +195,4 @@ def _write_dataset_json(folder: Path, training: list[Path], test: list[Path]) ->
         ],
         "test": [f"./imagesTs/{path.name}" for path in test],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dataset.json").write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "dataset.json", contents)
