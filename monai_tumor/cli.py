@@ -345,7 +345,7 @@ COMMANDS = {
         "Check studies and split them by subject into a datalist.",
         _split_arguments,
         _split,
-        left_out=lambda result: bool(result.skipped) or not getattr(result, "complete", True),
+        left_out=lambda result: not result.complete,
     ),
     "evaluate": Command(
         "Score label maps against the truth: Dice, HD95, lesion-wise Dice, volumes.",
