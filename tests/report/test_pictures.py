@@ -150,7 +150,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        InputError, match=r"^Cannot write .*No space left on device\. Choose another"
+    ):
         save_overlay(path, image, labels * 0, **options)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
