@@ -138,5 +138,5 @@ def _require_finite(values: np.ndarray[Any, Any], names: Any, study: str) -> Non
             bad = int((~np.isfinite(channel)).sum())
             raise StudyError(
                 f"Study {study!r}: {bad} voxels of {names[index]} are not finite (NaN or inf). "
-                "Mend the file, or leave the study out with --on-bad skip."
+                "Mend the file, or leave the study out: monai-tumor split --on-bad skip."
             )

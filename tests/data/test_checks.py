@@ -70,9 +70,11 @@ def test_unequal_shapes(folder):
 
 def test_a_label_on_another_grid(folder):
     write(at(folder, "seg"), label_map()[:-1])
-    ((kind, message, _),) = found(folder)
-    assert kind == "shape"
-    assert message.startswith(f"{CASE}/{CASE}_seg.nii.gz has shape (7, 9, 7), but")
+    expected = (
+        f"{CASE}/{CASE}_seg.nii.gz has shape (7, 9, 7), but {CASE}_t1.nii.gz has (8, 9, 7)."
+        " Resample it."
+    )
+    assert found(folder) == [("shape", expected, None)]
 
 
 @pytest.mark.parametrize(
