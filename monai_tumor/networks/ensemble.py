@@ -59,8 +59,15 @@ class MeanEnsemble(nn.Module):
         self.with_disagreement = with_disagreement
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """This module, moved or converted; with `in_turn` as it is, since `forward` moves it."""
-        return self if self.in_turn else super().to(*args, **kwargs)
+        """This module, moved or converted; `in_turn` takes the memory format alone.
+
+        `forward` moves such members. The memory format decides how convolutions round, so without
+        it an ensemble in turn would differ from the same one together.
+        """
+        if not self.in_turn:
+            return super().to(*args, **kwargs)
+        memory_format = kwargs.get("memory_format")
+        return self if memory_format is None else super().to(memory_format=memory_format)
 
     def probabilities(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Each member's probabilities, [B, C, *spatial], float32."""

@@ -110,6 +110,15 @@ def test_in_turn_members_wait_in_cpu_memory(in_turn, place):
     assert {parameter.device.type for parameter in made.parameters()} == {place}
 
 
+def test_in_turn_members_take_the_memory_format():
+    made = MeanEnsemble([torch.nn.Conv3d(4, 3, 3), torch.nn.Conv3d(4, 3, 3)], in_turn=True)
+    made.to(torch.device("meta"), memory_format=torch.channels_last_3d)
+    for member_weights in made.parameters():
+        assert member_weights.device.type == "cpu"
+        if member_weights.ndim == 5:
+            assert member_weights.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 def test_in_turn_cannot_train():
     made = ensemble(in_turn=True).train()
     expected = (
