@@ -66,8 +66,8 @@ class MeanEnsemble(nn.Module):
         """
         if not self.in_turn:
             return super().to(*args, **kwargs)
-        memory_format = kwargs.get("memory_format")
-        return self if memory_format is None else super().to(memory_format=memory_format)
+        kept = {name: value for name, value in kwargs.items() if name == "memory_format"}
+        return super().to(**kept) if kept else self
 
     def probabilities(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Each member's probabilities, [B, C, *spatial], float32."""

@@ -172,8 +172,8 @@ def constant(image):
 def missing(image):
     image[3, 5, 5, :3] = np.nan
     return (
-        "3 voxels of t2f are not finite (NaN or inf). Mend the file, or leave the study out: monai-tumor split "
-        "--on-bad skip."
+        "3 voxels of t2f are not finite (NaN or inf). Mend the file, or leave the study out: "
+        "monai-tumor split --on-bad skip."
     )
 
 
@@ -181,8 +181,8 @@ def infinite(image):
     image[1, 2, 2, 2] = np.inf
     image[1, 2, 2, 3] = -np.inf
     return (
-        "2 voxels of t1c are not finite (NaN or inf). Mend the file, or leave the study out: monai-tumor split "
-        "--on-bad skip."
+        "2 voxels of t1c are not finite (NaN or inf). Mend the file, or leave the study out: "
+        "monai-tumor split --on-bad skip."
     )
 
 
