@@ -161,10 +161,8 @@ def test_no_progress_elsewhere(capsys):
 @pytest.mark.parametrize(
     ("result", "left_out"),
     [
-        (SimpleNamespace(skipped=()), False),
-        (SimpleNamespace(skipped=("P1",)), True),
-        (SimpleNamespace(skipped=(), complete=True), False),
-        (SimpleNamespace(skipped=(), complete=False), True),
+        (SimpleNamespace(complete=True), False),
+        (SimpleNamespace(complete=False), True),
     ],
 )
 def test_a_split_that_is_not_complete_exits_with_3(result, left_out):
