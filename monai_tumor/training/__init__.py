@@ -12,6 +12,7 @@ from monai_tumor.training.panels import TumourPanels
 from monai_tumor.training.progress import ShowProgress
 from monai_tumor.training.scores import RegionMetrics, SaveScores
 from monai_tumor.training.seeds import SeedEpochs
+from monai_tumor.training.time_budget import TimeBudget
 from monai_tumor.training.weights import (
     LoadWeights,
     find_weights,
@@ -30,6 +31,7 @@ __all__ = [
     "SaveScores",
     "SeedEpochs",
     "ShowProgress",
+    "TimeBudget",
     "TrainingCurves",
     "TumourPanels",
     "ValidationCurves",

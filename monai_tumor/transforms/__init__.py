@@ -4,21 +4,27 @@ from monai_tumor.transforms.keep_large_components import FilterTumourComponentsd
 from monai_tumor.transforms.labels_to_regions import LabelsToRegionsd
 from monai_tumor.transforms.load_study import LoadStudyd
 from monai_tumor.transforms.normalize_brain import NormalizeBraind, brain_mask
+from monai_tumor.transforms.rand_carve_mix import RandCarveMixd
 from monai_tumor.transforms.rand_drop_modality import RandDropModalityd
+from monai_tumor.transforms.rand_mirror_half import RandMirrorHalfd
 from monai_tumor.transforms.regions_to_labels import RegionsToLabelsd
 from monai_tumor.transforms.save_on_input_grid import SaveOnInputGridd
 from monai_tumor.transforms.select_modalities import SelectModalitiesd
 from monai_tumor.transforms.split_disagreement import SplitDisagreementd
+from monai_tumor.transforms.to_input_grid import ToInputGridd
 
 __all__ = [
     "FilterTumourComponentsd",
     "LabelsToRegionsd",
     "LoadStudyd",
     "NormalizeBraind",
+    "RandCarveMixd",
     "RandDropModalityd",
+    "RandMirrorHalfd",
     "RegionsToLabelsd",
     "SaveOnInputGridd",
     "SelectModalitiesd",
     "SplitDisagreementd",
+    "ToInputGridd",
     "brain_mask",
 ]
