@@ -296,12 +296,7 @@ def _bundles(options: argparse.Namespace) -> Any:
 def _demo(options: argparse.Namespace) -> Any:
     from monai_tumor.services.demo import demo
 
-    with _Steps("making phantoms") as steps:
-        return demo(
-            options.output,
-            on_step=lambda line: print(line, file=sys.stderr, flush=True),
-            on_phantom=steps.advance,
-        )
+    return demo(options.output, on_step=lambda line: print(line, file=sys.stderr, flush=True))
 
 
 class _Steps:
@@ -369,7 +364,7 @@ COMMANDS = {
         "List the bundles: what they are, where their configs lie.", _bundles_arguments, _bundles
     ),
     "demo": Command(
-        "Make phantoms, train on them, segment an unseen one, score it: three minutes.",
+        "Make a phantom study, segment it with the shipped weights, score and draw it.",
         _demo_arguments,
         _demo,
     ),

@@ -1,0 +1,238 @@
+"""Train, cross-validate and write the weights that the bundles ship.
+
+    python scripts/train_weights.py --data DIR --out DIR --minutes 180 [--jobs 2]
+
+DIR holds BraTS studies of any year. Each training takes its share of the minutes, whatever the
+machine: stages of `RECIPES`, each a plain `python -m monai.bundle run training` under
+configs/time_budget.yaml, starting from the weights of the one before. Trainings: each fold of a
+cross-validation over subjects, stratified by layout, and one on all studies, whose weights are
+the ones to ship. The first stage, on phantoms, sees no patient and is shared by all of a bundle.
+
+Interrupt it when you like and run the same command again: finished stages are kept, a stage that
+was cut goes on from its last checkpoint. On a CPU two trainings side by side on half of the cores
+each (--jobs 2) do more steps an hour than one after the other.
+
+Results: OUT/<bundle>/fold_K/evaluation/scores.{md,json,csv}, OUT/<bundle>/model.{safetensors,json}.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from monai_tumor.data import make_datalist
+from monai_tumor.data.phantom import make_phantom, write_phantoms
+from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.paths import bundle_dir, config
+from monai_tumor.provenance import versions
+
+FOLDS = 3
+ALL = "all"
+OVERLAYS = ("dice_ce", "augment", "ema", "time_budget")
+CONTRASTS = ("random_ordered", "clinical", "random_ordered", "random")
+COARSE = {"spacing": "[3,3,3]", "window": "[56,64,56]"}  # mm, voxels: the bundle's window, halved
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run.
+
+    Attributes:
+        name: of its folder.
+        share: of a training's minutes.
+        options: what differs from the bundle's train.yaml and `OVERLAYS`.
+        phantoms: train on phantoms, not on patients.
+    """
+
+    name: str
+    share: float
+    options: dict[str, str]
+    phantoms: bool = False
+
+
+RECIPES = {
+    "brats_segresnet": (
+        Stage("phantoms", 0.1, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
+        Stage("coarse", 0.2, COARSE | {"learning_rate": "3e-3"}),
+        Stage("fine", 0.7, {"learning_rate": "2e-3"}),
+    ),
+    "brats_unetr": (  # its position embedding knows one window, so there is no coarse stage
+        Stage("phantoms", 0.25, {"learning_rate": "1e-3"}, phantoms=True),
+        Stage("fine", 0.75, {"learning_rate": "1e-3"}),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asked for."""
+
+    data: Path
+    out: Path
+    minutes: float
+    jobs: int
+
+    def datalist(self, fold: str | None) -> Path:
+        """The studies of a fold; of all patients; or, with None, of the phantoms."""
+        return self.out / (
+            "phantoms.json" if fold is None else f"{'all' if fold == ALL else 'folds'}.json"
+        )
+
+
+def main() -> None:
+    """Parse, then run every training that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of studies to train on")
+    parser.add_argument("--out", type=Path, required=True, help="made if need be")
+    parser.add_argument("--minutes", type=float, required=True, help="for everything together")
+    parser.add_argument("--bundle", action="append", choices=RECIPES, help="default: each")
+    parser.add_argument(
+        "--fold", action="append", choices=[*map(str, range(FOLDS)), ALL], help="default: each"
+    )
+    parser.add_argument("--phantoms", type=int, default=72, help="how many to make")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings side by side")
+    given = parser.parse_args()
+    bundles, folds = given.bundle or list(RECIPES), given.fold or [*map(str, range(FOLDS)), ALL]
+    trainings = [(bundle, fold) for bundle in bundles for fold in folds]
+    each = 0.9 * given.minutes * given.jobs / (len(trainings) + 0.2 * len(bundles))
+    plan = Plan(given.data.resolve(), given.out.resolve(), each, given.jobs)
+    prepare(plan, given.phantoms)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(partial(pretrain, plan), bundles))
+        list(pool.map(lambda training: train(plan, *training), trainings))
+
+
+def prepare(plan: Plan, phantoms: int) -> None:
+    """Make the phantoms and the three datalists, those that are not there."""
+    folder = plan.out / "phantoms"
+    if not (folder / ".complete").is_file():
+
+        def make(seed: int):
+            kind = CONTRASTS[seed % len(CONTRASTS)]
+            return make_phantom(seed, spacing=1.5, contrast=kind, tumour=seed % 12 != 11)
+
+        write_phantoms(folder, count=phantoms, layout="brats2023", seed=1, make=make)
+        (folder / ".complete").touch()
+    wanted = (
+        (None, folder, {"validation": 0.0}),
+        ("0", plan.data, {"folds": FOLDS}),
+        (ALL, plan.data, {"validation": 0.0}),
+    )
+    for fold, source, options in wanted:
+        if not plan.datalist(fold).is_file():
+            make_datalist(source, **options).save(plan.datalist(fold))
+
+
+def pretrain(plan: Plan, bundle: str) -> None:
+    """The stages on phantoms, which all folds start from."""
+    for stage in RECIPES[bundle]:
+        if stage.phantoms:
+            run(plan, bundle, None, stage, plan.out / bundle / stage.name, None)
+
+
+def train(plan: Plan, bundle: str, fold: str) -> None:
+    """The stages on patients, then the scores of a fold or the file to ship."""
+    folder = plan.out / bundle / (fold if fold == ALL else f"fold_{fold}")
+    weights = None
+    for stage in RECIPES[bundle]:
+        here = (plan.out / bundle if stage.phantoms else folder) / stage.name
+        if not stage.phantoms:
+            run(plan, bundle, fold, stage, here, weights)
+        weights = here / "checkpoints" / "model_best.pt"
+    assert weights is not None
+    if fold == ALL:
+        export(plan, bundle, weights)
+    else:
+        evaluate(plan, bundle, fold, weights, folder / "evaluation")
+
+
+def run(
+    plan: Plan, bundle: str, fold: str | None, stage: Stage, here: Path, weights: Path | None
+) -> None:
+    """Train one stage; at once done where it is done already."""
+    if (here / "done").is_file():
+        return
+    options = stage.options | {
+        "datalist": str(plan.datalist(fold)),
+        "output_dir": str(here),
+        "minutes": f"{plan.minutes * stage.share:.2f}",
+        "max_gradient_norm": "1.0",
+        "ema_momentum": "0.02",
+        "val_interval": "100000",  # the schedule ends with the time; the last weights are kept
+        "checkpoints#interval": "10",
+    }
+    if fold not in (None, ALL):
+        options["fold"] = fold
+    if weights is not None:
+        options["initial_weights"] = str(weights)
+    print(f"{bundle}, {'phantoms' if fold is None else f'fold {fold}'}: {stage.name}", flush=True)
+    monai_bundle(plan, bundle, "training", ("train",), OVERLAYS, options, here / "log.txt")
+    (here / "done").touch()
+
+
+def evaluate(plan: Plan, bundle: str, fold: str, weights: Path, folder: Path) -> None:
+    """Score the studies left out, on their own grid."""
+    options = {
+        "datalist": str(plan.datalist(fold)),
+        "fold": fold,
+        "output_dir": str(weights.parent.parent),
+        "evaluation_dir": str(folder),
+        "weights": str(weights),
+    }
+    monai_bundle(plan, bundle, "evaluating", ("train", "evaluate"), (), options, folder / "log.txt")
+
+
+def export(plan: Plan, bundle: str, weights: Path) -> None:
+    """Half-precision safetensors with a record beside it."""
+    tensors = torch.load(weights, map_location="cpu", weights_only=True)
+    half = {name: value.half().contiguous() for name, value in tensors.items()}
+    path = plan.out / bundle / "model.safetensors"
+    write_atomically(path, lambda temporary: save_file(half, temporary))
+    studies = json.loads(plan.datalist(ALL).read_text(encoding="utf-8"))["training"]
+    record = {
+        "sha256": sha256(path),
+        "bundle": bundle,
+        "trained_on": sorted(item["study"] for item in studies),
+        "minutes": round(plan.minutes, 1),
+        "stages": [stage.name for stage in RECIPES[bundle]],
+        "versions": versions(),
+    }
+    write_json(path.with_suffix(".json"), record)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+def monai_bundle(
+    plan: Plan,
+    bundle: str,
+    run_id: str,
+    files: tuple[str, ...],
+    overlays: tuple[str, ...],
+    options: dict[str, str],
+    log: Path,
+) -> None:
+    """`python -m monai.bundle run` in a process of its own, its output in `log`."""
+    configs = [bundle_dir(bundle) / "configs" / f"{name}.yaml" for name in files]
+    configs += [config(name) for name in overlays]
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", run_id]
+    command += ["--config_file", str([str(file) for file in configs])]
+    for name, value in options.items():
+        command += [f"--{name}", value]
+    threads = max((os.cpu_count() or 1) // plan.jobs, 1)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, env=environment)
+    if done.returncode:
+        sys.exit(f"{bundle}: {run_id} failed; the last lines of {log} say why.")
+
+
+if __name__ == "__main__":
+    main()
