@@ -60,13 +60,14 @@ class Stage:
 
 RECIPES = {
     "brats_segresnet": (
-        Stage("phantoms", 0.1, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
-        Stage("coarse", 0.2, COARSE | {"learning_rate": "3e-3"}),
-        Stage("fine", 0.7, {"learning_rate": "2e-3"}),
+        Stage("phantoms", 0.15, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
+        Stage("coarse", 0.15, COARSE | {"learning_rate": "3e-3"}),
+        Stage("patches", 0.35, {"patch_size": "[80,96,80]", "learning_rate": "2e-3"}),
+        Stage("fine", 0.35, {"learning_rate": "1e-3"}),
     ),
-    "brats_unetr": (  # its position embedding knows one window, so there is no coarse stage
-        Stage("phantoms", 0.25, {"learning_rate": "1e-3"}, phantoms=True),
-        Stage("fine", 0.75, {"learning_rate": "1e-3"}),
+    "brats_unetr": (  # its position embedding knows one window, so all stages are at that window
+        Stage("phantoms", 0.3, {"learning_rate": "1e-3"}, phantoms=True),
+        Stage("fine", 0.7, {"learning_rate": "1e-3"}),
     ),
 }
 
@@ -196,10 +197,12 @@ def export(plan: Plan, bundle: str, weights: Path) -> None:
     half = {name: value.half().contiguous() for name, value in tensors.items()}
     path = plan.out / bundle / "model.safetensors"
     write_atomically(path, lambda temporary: save_file(half, temporary))
+    trained = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
     studies = json.loads(plan.datalist(ALL).read_text(encoding="utf-8"))["training"]
     record = {
         "sha256": sha256(path),
         "bundle": bundle,
+        "options": {"settings": trained["options"]["settings"]},
         "trained_on": sorted(item["study"] for item in studies),
         "minutes": round(plan.minutes, 1),
         "stages": [stage.name for stage in RECIPES[bundle]],

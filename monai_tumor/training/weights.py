@@ -18,6 +18,7 @@ from monai_tumor.training.facts import other_split
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
+_PREPARED = ("spacing", "window", "preprocessing")
 
 
 def find_weights(
@@ -127,10 +128,12 @@ class LoadWeights:
         path: weights, one file a member for an ensemble; None does nothing.
         averaged: gets the same weights: the moving average of `network`, where there is one.
         expect: the split in use (`monai_tumor.data.split_facts`), where scores depend on it.
+        prepared: how this run prepares images: "spacing", "window", "preprocessing".
 
     Raises:
         BundleError: as `load_weights`, or the JSON beside the weights says that another split
-            trained them, so that they may know the cases they would be scored on.
+            trained them, so that they may know the cases they would be scored on; or that they
+            were trained on images prepared otherwise, on which they would be quietly worse.
     """
 
     def __init__(
@@ -139,9 +142,11 @@ class LoadWeights:
         path: str | Path | Sequence[str | Path] | None,
         averaged: nn.Module | None = None,
         expect: Mapping[str, Any] | None = None,
+        prepared: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.expect = expect
+        self.prepared = dict(prepared or {})
         self.averaged = averaged
         self.path = path
 
@@ -155,6 +160,7 @@ class LoadWeights:
         paths = [self.path] if isinstance(self.path, str | Path) else self.path
         for path in paths:
             self._require_split(Path(path))
+            self._require_prepared(Path(path))
         load_weights(self.network, self.path)
         if self.averaged is not None:
             load_weights(getattr(self.averaged, "module", self.averaged), self.path)
@@ -169,6 +175,30 @@ class LoadWeights:
                 "trained with; to score it on other data, segment them and run monai-tumor "
                 "evaluate."
             )
+
+    def _require_prepared(self, path: Path) -> None:
+        options = _record_beside(path).get("options")
+        trained = options.get("settings") if isinstance(options, dict) else None
+        for name in _PREPARED:
+            if not isinstance(trained, dict) or name not in trained or name not in self.prepared:
+                continue
+            before, now = _plain(trained[name]), _plain(self.prepared[name])
+            if before != now:
+                raise BundleError(
+                    f"{path} was trained with {name} {before}, this run has {now}: results would "
+                    f"be worse without a sign of it. Leave {name} as the weights have it, or "
+                    "train weights for this one."
+                )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON would give it back: "[3, 3, 3]" and (3.0, 3.0, 3.0) are the same."""
+    if isinstance(value, str):
+        try:
+            return _plain(json.loads(value))
+        except ValueError:
+            return value
+    return list(value) if isinstance(value, tuple | list) else value
 
 
 def _record_beside(path: Path) -> dict[str, Any]:

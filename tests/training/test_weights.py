@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from monai_tumor.errors import BundleError
+from monai_tumor.files import write_json
 from monai_tumor.networks import MeanEnsemble
 from monai_tumor.training import Attach, LoadWeights, find_weights, load_weights, weights
 from monai_tumor.training.weights import read_weights
@@ -298,3 +299,30 @@ def test_weights_of_another_split_are_not_scored(saved):
     assert not same(target, made)
     load(trained)
     assert same(target, made)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "now"),
+    [
+        ("spacing", "[1.5, 1.5, 1.5]", [1.0, 1.0, 1.0]),
+        ("window", [112, 128, 112], (96, 96, 96)),
+        ("preprocessing", "LoadStudyd, NormalizeBraind", "LoadStudyd"),
+    ],
+)
+def test_weights_for_images_prepared_otherwise_are_refused(saved, name, trained, now):
+    network, path = saved
+    write_json(path.with_suffix(".json"), {"options": {"settings": {name: trained}}})
+    load = LoadWeights(network, path, prepared={name: now})
+    with pytest.raises(BundleError, match=rf"was trained with {name} .*, this run has .*Leave"):
+        load._load(Engine(lambda engine, batch: None))
+
+
+def test_settings_are_compared_by_value(saved):
+    network, path = saved
+    write_json(path.with_suffix(".json"), {"options": {"settings": {"spacing": "[3, 3, 3]"}}})
+    LoadWeights(network, path, prepared={"spacing": (3.0, 3.0, 3.0)})._load(
+        Engine(lambda e, b: None)
+    )
+    for record in ({}, {"options": 1}, {"options": {"settings": {}}}):
+        write_json(path.with_suffix(".json"), record)
+        LoadWeights(network, path, prepared={"spacing": [1]})._load(Engine(lambda e, b: None))
