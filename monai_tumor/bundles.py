@@ -6,13 +6,14 @@ other folder runs only when the caller says that it may.
 
 import difflib
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 from monai_tumor.errors import BundleError, SchemeError
 from monai_tumor.files import sha256
@@ -222,8 +223,87 @@ def run(
         BundleError: no such bundle, workflow, overlay or option, or no trust.
         MonaiTumorError: whatever the run itself refuses.
     """
+    hook = sys.excepthook
+    try:
+        made = _opened(bundle, workflow, overlays, trust, options)
+        made.initialize()
+        key = _OUTPUT[workflow] if _OUTPUT[workflow] in made.parser else "output_dir"
+        output_dir = Path(made.parser.get_parsed_content(key))
+        made.run()
+        made.finalize()
+    except Exception as error:
+        _raise_cause(error)
+    finally:
+        sys.excepthook = hook  # bundles set one for their own process
+    return BundleRun(bundle_dir(str(bundle)).name, workflow, output_dir)
+
+
+def load(
+    bundle: str | Path,
+    *,
+    overlays: Sequence[str | Path] = (),
+    trust: bool = False,
+    **options: Any,
+) -> Mapping[str, Any]:
+    """The parts of a bundle's inference, made when asked for: `load("brats_unetr")["network"]`.
+
+    For a caller who leads the studies through by himself; `run` does it all.
+
+    Args:
+        bundle: as in `run`, like the others.
+        overlays: likewise.
+        trust: likewise.
+        options: likewise.
+
+    Raises:
+        As `run`; what making a part refuses comes when that part is asked for.
+    """
+    hook = sys.excepthook
+    try:
+        return _Parts(_opened(bundle, "inference", overlays, trust, options).parser)
+    finally:
+        sys.excepthook = hook
+
+
+class _Parts(Mapping[str, Any]):
+    """A config as a mapping from names to what they stand for."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._parser:
+            raise KeyError(name)
+        try:
+            return self._parser.get_parsed_content(name)
+        except Exception as error:
+            _raise_cause(error)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parser.config)
+
+    def __len__(self) -> int:
+        return len(self._parser.config)
+
+
+def _raise_cause(error: Exception) -> NoReturn:
+    """Raise the error of ours that MONAI wrapped, else `error` as it is."""
     from monai_tumor.training.messages import find_cause
 
+    cause = find_cause(error)
+    if cause is None or cause is error:
+        raise error
+    raise cause from error
+
+
+def _opened(
+    bundle: str | Path,
+    workflow: Workflow,
+    overlays: Sequence[str | Path],
+    trust: bool,
+    options: Mapping[str, Any],
+) -> Any:
+    """MONAI's workflow with `options` in it; nothing of it is made yet."""
     folder = bundle_dir(str(bundle))
     given = {key: _plain(value) for key, value in options.items() if value is not None}
     if not trust:
@@ -233,26 +313,12 @@ def run(
     _require_trust([folder], trust)
     parser_options = {"bundle_root": str(folder), **given}
     files = config_files(folder, workflow, overlays, trust=trust)
-    hook = sys.excepthook
-    try:
-        made = _workflow(files, workflow)
-        _require_known(made.parser, parser_options, folder.name)
-        made.parser.update(pairs=parser_options)
-        if not trust:
-            _require_trust([bundle_dir(name) for name in _members(made.parser)], trust)
-        made.initialize()
-        key = _OUTPUT[workflow] if _OUTPUT[workflow] in made.parser else "output_dir"
-        output_dir = Path(made.parser.get_parsed_content(key))
-        made.run()
-        made.finalize()
-    except Exception as error:
-        cause = find_cause(error)
-        if cause is None or cause is error:
-            raise
-        raise cause from error
-    finally:
-        sys.excepthook = hook  # bundles set one for their own process
-    return BundleRun(folder.name, workflow, output_dir)
+    made = _workflow(files, workflow)
+    _require_known(made.parser, parser_options, folder.name)
+    made.parser.update(pairs=parser_options)
+    if not trust:
+        _require_trust([bundle_dir(name) for name in _members(made.parser)], trust)
+    return made
 
 
 def config_files(
@@ -306,6 +372,7 @@ def _is_ours(inference: Path) -> bool:
 
 def _workflow(files: Sequence[Path], workflow: Workflow) -> Any:
     kind = "train" if workflow == "training" else "infer"
+    logging.getLogger("monai.bundle.workflows").setLevel(logging.ERROR)  # "no logging file": meant
     return _monai_bundle().ConfigWorkflow(
         config_file=[str(path) for path in files],
         workflow_type=kind,

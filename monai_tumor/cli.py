@@ -92,7 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_SUMMARY = "Brain-tumour segmentation as MONAI bundles: inspect, split, evaluate, compare."
+# The name of the option that gives a file of each contrast, and what it is.
+_ROLES = {
+    "t1n": "T1 without contrast agent; with the next three, in place of INPUT",
+    "t1c": "T1 with contrast agent",
+    "t2w": "T2",
+    "t2f": "FLAIR",
+}
+_SUMMARY = "Brain-tumour segmentation as MONAI bundles: inspect, segment, evaluate, compare."
 
 
 # -- arguments
@@ -156,6 +163,26 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="scores.json of the first model")
     parser.add_argument("b", type=Path, metavar="B", help="scores.json of the second model")
+
+
+def _segment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="*", type=Path, metavar="INPUT", help="study, folder, datalist or 4D file"
+    )
+    for role, what in _ROLES.items():
+        parser.add_argument(f"--{role}", type=Path, metavar="FILE", help=what)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--bundle", default="brats_ensemble", help="by name (brats_ensemble)")
+    parser.add_argument("--weights", type=Path, help="a file; by default the bundle's own")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    parser.add_argument("--tta", action="store_true", help="the mean over eight mirrored copies")
+    parser.add_argument(
+        "--scheme", choices=list(SCHEMES), default="brats2023", help="label values to write"
+    )
+    parser.add_argument("--modalities", help="channel order of 4D files, such as t2f,t1n,t1c,t2w")
+    parser.add_argument("--probabilities", action="store_true", help="write <study>_prob.nii.gz")
+    parser.add_argument("--resume", action="store_true", help="leave alone what is done already")
 
 
 def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
@@ -268,6 +295,29 @@ def _compare(options: argparse.Namespace) -> Any:
     return compare(options.a, options.b)
 
 
+def _segment(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.segment import segment_all
+
+    roles = {role: getattr(options, role) for role in _ROLES}
+    given = {role: path for role, path in roles.items() if path is not None}
+    with _Steps("segmenting") as steps:
+        return segment_all(
+            options.inputs,
+            options.output,
+            roles=given,
+            modalities=options.modalities,
+            bundle=options.bundle,
+            weights=options.weights,
+            device=options.device,
+            precision=options.precision,
+            tta=options.tta,
+            scheme=options.scheme,
+            probabilities=options.probabilities,
+            resume=options.resume,
+            on_study=steps.advance,
+        )
+
+
 def _phantoms(options: argparse.Namespace) -> Any:
     from monai_tumor.services.phantoms import phantoms
 
@@ -358,6 +408,12 @@ COMMANDS = {
         _convert_arguments,
         _convert,
         left_out=lambda result: bool(result.refused),
+    ),
+    "segment": Command(
+        "Segment one study or a folder of thousands, on each study's own grid.",
+        _segment_arguments,
+        _segment,
+        left_out=lambda result: not result.complete,
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

@@ -1,4 +1,4 @@
-"""The weights that are shipped: the same answer however a study is stored, little in healthy ones."""
+"""Shipped weights: one answer however a study is stored, and little in healthy heads."""
 
 from functools import partial
 

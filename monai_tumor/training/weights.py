@@ -160,7 +160,7 @@ class LoadWeights:
         paths = [self.path] if isinstance(self.path, str | Path) else self.path
         for path in paths:
             self._require_split(Path(path))
-            self._require_prepared(Path(path))
+            require_prepared(path, self.prepared)
         load_weights(self.network, self.path)
         if self.averaged is not None:
             load_weights(getattr(self.averaged, "module", self.averaged), self.path)
@@ -176,19 +176,29 @@ class LoadWeights:
                 "evaluate."
             )
 
-    def _require_prepared(self, path: Path) -> None:
-        options = _record_beside(path).get("options")
-        trained = options.get("settings") if isinstance(options, dict) else None
-        for name in _PREPARED:
-            if not isinstance(trained, dict) or name not in trained or name not in self.prepared:
-                continue
-            before, now = _plain(trained[name]), _plain(self.prepared[name])
-            if before != now:
-                raise BundleError(
-                    f"{path} was trained with {name} {before}, this run has {now}: results would "
-                    f"be worse without a sign of it. Leave {name} as the weights have it, or "
-                    "train weights for this one."
-                )
+
+def require_prepared(path: str | Path, prepared: Mapping[str, Any]) -> None:
+    """Refuse weights that were trained on images prepared otherwise than a run prepares them.
+
+    Args:
+        path: of the weights; what they were trained with is in the JSON beside them, if at all.
+        prepared: "spacing", "window" and "preprocessing" of the run.
+
+    Raises:
+        BundleError: one of them differs.
+    """
+    options = _record_beside(Path(path)).get("options")
+    trained = options.get("settings") if isinstance(options, dict) else None
+    for name in _PREPARED:
+        if not isinstance(trained, dict) or name not in trained or name not in prepared:
+            continue
+        before, now = _plain(trained[name]), _plain(prepared[name])
+        if before != now:
+            raise BundleError(
+                f"{path} was trained with {name} {before}, this run has {now}: results would "
+                f"be worse without a sign of it. Leave {name} as the weights have it, or "
+                "train weights for this one."
+            )
 
 
 def _plain(value: Any) -> Any:

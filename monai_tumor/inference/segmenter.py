@@ -1,0 +1,222 @@
+"""A bundle that is loaded once and segments study after study."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from monai_tumor.bundles import load
+from monai_tumor.data import inference_items
+from monai_tumor.errors import BundleError, InputError
+from monai_tumor.inference.result import SegmentationResult, volumes_ml
+from monai_tumor.labels import MODALITIES, modality
+from monai_tumor.training import load_weights
+from monai_tumor.training.autocast import cpu_has_bf16
+from monai_tumor.training.weights import require_prepared
+from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_IMAGE, _PRED = "image", "pred"
+
+
+class Segmenter:
+    """A bundle's transforms, network and weights, ready for any number of studies.
+
+    The three steps may run in three threads, each study's one after another: reading, the network
+    and what follows wait for different things.
+
+    Args:
+        bundle: a shipped one by name, any other by its folder.
+        weights: a file, or one a member; by default those trained here, else shipped.
+        device: "auto" takes a CUDA device where there is one; "cuda:1" names one.
+        precision: "fp32", "bf16", "fp16" (CUDA alone); or "auto": float16 on CUDA, bfloat16 on
+            a CPU that computes with it, else float32.
+        tta: the mean over eight mirrored copies, eight times the work.
+        scheme: whose label values to write.
+        min_lesion_ml: whole-tumour components smaller than this are dropped.
+        min_et_ml: enhancing tumour smaller than this is called core.
+        trust: run a bundle that is not shipped; it can do whatever you can do.
+
+    Raises:
+        BundleError: no such bundle or device, or weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path = "brats_ensemble",
+        *,
+        weights: Path | str | None = None,
+        device: str = "auto",
+        precision: Precision = "auto",
+        tta: bool = False,
+        scheme: str = "brats2023",
+        min_lesion_ml: float = 0.0,
+        min_et_ml: float = 0.0,
+        trust: bool = False,
+    ) -> None:
+        self.scheme = scheme
+        self._parts = load(
+            bundle,
+            trust=trust,
+            input="",
+            weights=weights,
+            device=_device(device),
+            amp=_is_mixed(precision),
+            tta=tta,
+            output_scheme=scheme,
+            min_lesion_ml=min_lesion_ml,
+            min_et_ml=min_et_ml,
+        )
+        self.device: torch.device = self._parts["device"]
+        self.provenance: dict[str, Any] = dict(self._parts["provenance"]) | {
+            "device": str(self.device)
+        }
+        self.window: tuple[int, ...] = tuple(self._parts["window"])
+        self._network = self._parts["network"].eval()
+        files = self._parts["weights"]
+        for path in [files] if isinstance(files, str) else files:
+            require_prepared(path, self._parts["prepared"])
+        load_weights(self._network, files)
+        self._preprocessing = self._parts["preprocessing"]
+        self._inferer = self._parts["inferer"]
+        self._autocast = _autocast(precision, self.device)
+        computed_in = str(self._autocast or torch.float32).removeprefix("torch.")
+        self.provenance |= {"precision": computed_in}
+        self._to_grid = ToInputGridd(_PRED, sigmoid=True)
+        self._to_labels = RegionsToLabelsd(_PRED, scheme=scheme, threshold=0.5)
+        self._filter = FilterTumourComponentsd(_PRED, scheme, min_lesion_ml, min_et_ml)
+
+    def __call__(
+        self, item: Mapping[str, Any], *, probabilities: bool = False
+    ) -> SegmentationResult:
+        """A study, an item of `monai_tumor.data.inference_items`, segmented.
+
+        Args:
+            item: paths of its images, their modalities, its name.
+            probabilities: keep them; four times the memory of the images.
+
+        Raises:
+            StudyError: it cannot be read, or is not what the bundle needs.
+        """
+        return self.finish(self.predict(self.prepare(item)), probabilities=probabilities)
+
+    def prepare(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """The study read and brought to the network's grid; for `predict`."""
+        start = time.perf_counter()
+        prepared = dict(self._preprocessing(dict(item)))
+        return prepared | {"seconds": {"read": _since(start)}, "input": _reference(item)}
+
+    @torch.inference_mode()
+    def predict(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
+        """`prepared` with the network's logits [3 (TC, WT, ET), X, Y, Z]; for `finish`."""
+        start = time.perf_counter()
+        image = prepared[_IMAGE].as_tensor()[None].to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
+            logits = self._inferer(image, self._network)[0].float()
+        seconds = prepared["seconds"] | {"network": _since(start)}
+        return dict(prepared) | {_PRED: logits, "seconds": seconds}
+
+    @torch.inference_mode()
+    def finish(
+        self, predicted: Mapping[str, Any], *, probabilities: bool = False
+    ) -> SegmentationResult:
+        """The label map on the study's own grid, and its volumes."""
+        start = time.perf_counter()
+        item: dict[Any, Any] = self._to_grid(dict[Any, Any](predicted))
+        kept = item[_PRED].cpu().numpy() if probabilities else None
+        item = self._filter(self._to_labels(item))
+        labels = item[_PRED].cpu().numpy()[0].astype(np.uint8, copy=False)
+        affine = item[_PRED].affine.cpu().numpy()
+        return SegmentationResult(
+            study=str(item["study"]),
+            label_map=labels,
+            affine=affine,
+            scheme=self.scheme,
+            reference=item["input"],
+            volumes_ml=volumes_ml(labels, affine, self.scheme),
+            probabilities=kept,
+            seconds=item["seconds"] | {"finish": _since(start)},
+            provenance=self.provenance,
+        )
+
+
+def segment(
+    study: Path | str | Mapping[str, Path | str],
+    *,
+    bundle: str | Path = "brats_ensemble",
+    probabilities: bool = False,
+    **options: Any,
+) -> SegmentationResult:
+    """One study, segmented in memory: `segment("BraTS-GLI-00001-000").save("results")`.
+
+    Args:
+        study: a folder of a BraTS study or one 4D file; or four files,
+            `{"t1n": ..., "t1c": ..., "t2w": ..., "t2f": ...}`.
+        bundle: whose network.
+        probabilities: keep them in the result.
+        options: of `Segmenter`, which to make once where there are many studies.
+
+    Raises:
+        InputError: not one study, or one that cannot be used.
+        BundleError: as `Segmenter`.
+    """
+    if isinstance(study, Mapping):
+        files: dict[str, Any] = {str(modality(role)): path for role, path in study.items()}
+        items = inference_items(**files)
+    else:
+        items = inference_items(study)
+    if len(items) != 1:
+        names = ", ".join(str(item["study"]) for item in items[:3])
+        raise InputError(
+            f"{study} holds {len(items)} studies ({names}, ...); give one, or use "
+            "monai_tumor.services.segment.segment_all for many."
+        )
+    return Segmenter(bundle, **options)(items[0], probabilities=probabilities)
+
+
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 3)
+
+
+def _reference(item: Mapping[str, Any]) -> Path:
+    """The file whose grid the result takes: t1c, or the one 4D file."""
+    if isinstance(item["image"], str):
+        return Path(item["image"])
+    roles = [str(modality(name)) for name in item.get("modalities", MODALITIES)]
+    return Path(item["image"][roles.index("t1c") if "t1c" in roles else 0])
+
+
+def _device(name: str) -> str | None:
+    """None leaves the choice to the bundle: CUDA where there is one."""
+    if name == "auto":
+        return None
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BundleError(
+            f"Device {name!r} was asked for, but PyTorch finds no CUDA device; "
+            "use --device cpu, or install PyTorch's CUDA build."
+        )
+    return name
+
+
+def _is_mixed(precision: str) -> bool:
+    if precision not in get_args(Precision):
+        known = ", ".join(get_args(Precision))
+        raise BundleError(f"Unknown precision {precision!r}; choose one of {known}.")
+    return precision != "fp32"
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype | None:
+    """What to compute in; None for float32."""
+    if precision == "fp32":
+        return None
+    if device.type == "cuda":
+        return torch.bfloat16 if precision == "bf16" else torch.float16
+    if precision == "fp16" or (precision == "bf16" and not cpu_has_bf16()):
+        raise BundleError(
+            f"Precision {precision!r} was asked for, but this CPU does not compute in it; "
+            "use --precision auto, or a CUDA device."
+        )
+    return torch.bfloat16 if cpu_has_bf16() else None
