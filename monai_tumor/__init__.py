@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from monai_tumor.errors import MonaiTumorError
+    from monai_tumor.inference import SegmentationResult, Segmenter, segment
     from monai_tumor.labels import SCHEMES, LabelScheme, Modality, Region
 
 _HOME = {
@@ -20,11 +21,24 @@ _HOME = {
     "Modality": "labels",
     "MonaiTumorError": "errors",
     "Region": "labels",
+    "SegmentationResult": "inference",
+    "Segmenter": "inference",
+    "segment": "inference",
 }
 
 _ROOMS = ("data", "imaging", "metrics", "networks", "paths", "provenance", "training", "transforms")
 
-__all__ = ["SCHEMES", "LabelScheme", "Modality", "MonaiTumorError", "Region", "__version__"]
+__all__ = [
+    "SCHEMES",
+    "LabelScheme",
+    "Modality",
+    "MonaiTumorError",
+    "Region",
+    "SegmentationResult",
+    "Segmenter",
+    "__version__",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from monai_tumor.inference.result import SegmentationResult, volumes_ml
 from monai_tumor.labels import MODALITIES, modality
 from monai_tumor.training import load_weights
 from monai_tumor.training.autocast import cpu_has_bf16
+from monai_tumor.training.messages import find_cause
 from monai_tumor.training.weights import require_prepared
 from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
 
@@ -84,7 +85,7 @@ class Segmenter:
         self._inferer = self._parts["inferer"]
         self._autocast = _autocast(precision, self.device)
         computed_in = str(self._autocast or torch.float32).removeprefix("torch.")
-        self.provenance |= {"precision": computed_in}
+        self.provenance |= {"precision": computed_in, "label_scheme": scheme}
         self._to_grid = ToInputGridd(_PRED, sigmoid=True)
         self._to_labels = RegionsToLabelsd(_PRED, scheme=scheme, threshold=0.5)
         self._filter = FilterTumourComponentsd(_PRED, scheme, min_lesion_ml, min_et_ml)
@@ -104,9 +105,19 @@ class Segmenter:
         return self.finish(self.predict(self.prepare(item)), probabilities=probabilities)
 
     def prepare(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """The study read and brought to the network's grid; for `predict`."""
+        """The study read and brought to the network's grid; for `predict`.
+
+        Raises:
+            StudyError: it cannot be read, or is not what the bundle needs.
+        """
         start = time.perf_counter()
-        prepared = dict(self._preprocessing(dict(item)))
+        try:
+            prepared = dict(self._preprocessing(dict(item)))
+        except Exception as error:  # MONAI wraps what a transform refuses
+            cause = find_cause(error)
+            if cause is None or cause is error:
+                raise
+            raise cause from error
         return prepared | {"seconds": {"read": _since(start)}, "input": _reference(item)}
 
     @torch.inference_mode()

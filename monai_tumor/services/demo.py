@@ -71,9 +71,7 @@ class Demo:
                 "",
                 "Next: look at your own studies, then segment them.",
                 "  monai-tumor inspect FOLDER",
-                "  python -m monai.bundle run \\",
-                f"    --config_file {bundle_dir(BUNDLE) / 'configs' / 'inference.yaml'} \\",
-                "    --input FOLDER",
+                f"  monai-tumor segment FOLDER -o results --bundle {BUNDLE}",
             ]
         )
 

@@ -243,15 +243,10 @@ def _pipeline(
 
 def _outcome(future: Future[Any]) -> Any:
     """Its result; the message, in one line, of an error that concerns this study alone."""
-    from monai_tumor.training.messages import find_cause
-
     try:
         return future.result()
-    except Exception as error:
-        cause = find_cause(error) or error
-        if not isinstance(cause, MonaiTumorError | OSError):
-            raise
-        return " ".join(str(cause).split())
+    except (MonaiTumorError, OSError) as error:
+        return " ".join(str(error).split())
 
 
 def _write_errors(output: Path, errors: Mapping[str, str]) -> None:
