@@ -12,7 +12,8 @@ Interrupt it when you like and run the same command again: finished stages are k
 was cut goes on from its last checkpoint. On a CPU two trainings side by side on half of the cores
 each (--jobs 2) do more steps an hour than one after the other.
 
-Results: OUT/<bundle>/fold_K/evaluation/scores.{md,json,csv}, OUT/<bundle>/model.{safetensors,json}.
+Results: OUT/<bundle>/left_out/scores.{md,json,csv} and OUT/<bundle>/model.{safetensors,json}, to be
+copied to the bundle's models/.
 """
 
 import argparse
@@ -25,14 +26,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from monai_tumor.data import make_datalist
+from monai_tumor.data import Datalist, make_datalist
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.labels import to_regions
+from monai_tumor.metrics.segmentation import score_case
+from monai_tumor.metrics.tables import ScoreTable
 from monai_tumor.paths import bundle_dir, config
 from monai_tumor.provenance import versions
+from monai_tumor.services.segment import segment_all
 
 FOLDS = 3
 ALL = "all"
@@ -109,6 +116,9 @@ def main() -> None:
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(partial(pretrain, plan), bundles))
         list(pool.map(lambda training: train(plan, *training), trainings))
+    left_out = [fold for fold in folds if fold != ALL]
+    for bundle in bundles if left_out else ():
+        score(plan, bundle, left_out)
 
 
 def prepare(plan: Plan, phantoms: int) -> None:
@@ -152,7 +162,7 @@ def train(plan: Plan, bundle: str, fold: str) -> None:
     if fold == ALL:
         export(plan, bundle, weights)
     else:
-        evaluate(plan, bundle, fold, weights, folder / "evaluation")
+        segment_left_out(plan, bundle, fold, weights)
 
 
 def run(
@@ -175,20 +185,39 @@ def run(
     if weights is not None:
         options["initial_weights"] = str(weights)
     print(f"{bundle}, {'phantoms' if fold is None else f'fold {fold}'}: {stage.name}", flush=True)
-    monai_bundle(plan, bundle, "training", ("train",), OVERLAYS, options, here / "log.txt")
+    monai_bundle(plan, bundle, options, here / "log.txt")
     (here / "done").touch()
 
 
-def evaluate(plan: Plan, bundle: str, fold: str, weights: Path, folder: Path) -> None:
-    """Score the studies left out, on their own grid."""
-    options = {
-        "datalist": str(plan.datalist(fold)),
-        "fold": fold,
-        "output_dir": str(weights.parent.parent),
-        "evaluation_dir": str(folder),
-        "weights": str(weights),
-    }
-    monai_bundle(plan, bundle, "evaluating", ("train", "evaluate"), (), options, folder / "log.txt")
+def segment_left_out(plan: Plan, bundle: str, fold: str, weights: Path) -> None:
+    """Label maps of the studies that a fold left out."""
+    studies = Datalist.load(plan.datalist(fold)).validation_items(int(fold))
+    segment_all(
+        [Path(item["image"][0]).parent for item in studies],
+        plan.out / bundle / "left_out",
+        bundle=bundle,
+        weights=weights,
+        resume=True,
+    )
+
+
+def score(plan: Plan, bundle: str, folds: list[str]) -> None:
+    """Scores of all studies, each segmented by the fold that left it out."""
+    table = ScoreTable("brats2023")
+    chosen = Datalist.load(plan.datalist("0"))
+    for item in (i for fold in folds for i in chosen.validation_items(int(fold))):
+        found = nib.load(plan.out / bundle / "left_out" / f"{item['study']}_seg.nii.gz")
+        truth = nib.load(item["label"])
+        table.add(
+            item["study"],
+            score_case(
+                np.asarray(to_regions(np.asarray(found.dataobj), "brats2023")),
+                np.asarray(to_regions(np.asarray(truth.dataobj), item["scheme"])),
+                tuple(float(edge) for edge in truth.header.get_zooms()[:3]),
+            ),
+        )
+    table.write(plan.out / bundle / "left_out", more={"folds": folds})
+    print(table, flush=True)
 
 
 def export(plan: Plan, bundle: str, weights: Path) -> None:
@@ -212,29 +241,24 @@ def export(plan: Plan, bundle: str, weights: Path) -> None:
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
 
 
-def monai_bundle(
-    plan: Plan,
-    bundle: str,
-    run_id: str,
-    files: tuple[str, ...],
-    overlays: tuple[str, ...],
-    options: dict[str, str],
-    log: Path,
-) -> None:
-    """`python -m monai.bundle run` in a process of its own, its output in `log`."""
-    configs = [bundle_dir(bundle) / "configs" / f"{name}.yaml" for name in files]
-    configs += [config(name) for name in overlays]
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", run_id]
+def monai_bundle(plan: Plan, bundle: str, options: dict[str, str], log: Path) -> None:
+    """`python -m monai.bundle run training` in a process of its own, its output in `log`."""
+    configs = [bundle_dir(bundle) / "configs" / "train.yaml", *map(config, OVERLAYS)]
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training"]
     command += ["--config_file", str([str(file) for file in configs])]
     for name, value in options.items():
         command += [f"--{name}", value]
     threads = max((os.cpu_count() or 1) // plan.jobs, 1)
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as output:
-        done = subprocess.run(command, stdout=output, stderr=output, env=environment)
+        done = subprocess.run(
+            command,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        )
     if done.returncode:
-        sys.exit(f"{bundle}: {run_id} failed; the last lines of {log} say why.")
+        sys.exit(f"{bundle}: the training failed; the last lines of {log} say why.")
 
 
 if __name__ == "__main__":

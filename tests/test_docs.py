@@ -57,7 +57,7 @@ def test_commands_of_the_readme_run(tmp_path):
     for command in _commands():
         if command.startswith(ELSEWHERE):
             continue
-        small = SMALL if "monai.bundle" in command else ""
+        small = SMALL if "run training" in command else ""
         lines.append(command + small)
     assert len(lines) >= 10
     script = "set -euo pipefail\n" + "\n".join(lines)
@@ -81,4 +81,6 @@ def test_commands_of_the_readme_run(tmp_path):
     assert len(list((runs / "brats_segresnet" / "predictions").glob("*_seg.nii.gz"))) >= 6
     for name in ("brats_segresnet", "ema", "two_processes"):
         assert (runs / name / "checkpoints" / "model_best.pt").is_file(), name
+    assert len(list((tmp_path / "results").glob("*_seg.nii.gz"))) == 6
+    assert len(list((tmp_path / "one_study").glob("*_seg.nii.gz"))) == 1
     assert (tmp_path / "scores" / "scores.json").is_file()
