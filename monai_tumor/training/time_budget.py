@@ -21,8 +21,9 @@ class TimeBudget:
     The rate rises linearly over the first `warm_up` of the time and then falls as
     (1 - share of the rest) ** `power`: whatever the machine, the schedule is complete when the
     time is up. The training ends with a whole epoch, the one nearest to the end of the time, so
-    `max_epochs` follows the speed seen so far. Time spent before an interruption counts when a
-    training goes on; the time in between does not. Several processes follow the clock of the first.
+    `max_epochs` follows the speed seen so far; what it was before is a bound. Time spent before
+    an interruption counts when a training goes on; the time in between does not. Several
+    processes follow the clock of the first.
 
     How many steps fit into the time differs between machines and from run to run, so a training
     under a budget cannot be repeated number by number. The checkpoint's JSON says how many
@@ -56,6 +57,7 @@ class TimeBudget:
         self.between = 0.0  # of which between epochs: validation, checkpoints
         self.epochs: int | None = None  # planned in all; not known before the first is over
         self._last = 0.0
+        self._bound = 0
 
     def attach(self, engine: Engine) -> None:
         """Start the clock with the run, set the rate at each step, plan after each epoch.
@@ -73,8 +75,9 @@ class TimeBudget:
         fall = max(1 - (share - self.warm_up) / (1 - self.warm_up), 0.0) ** self.power
         return max(rise, 0.01) * min(fall, 1.0)
 
-    def _start(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it
+    def _start(self, engine: Engine) -> None:
         self._last = time.monotonic()
+        self._bound = engine.state.max_epochs
 
     def _tick(self) -> float:
         """Seconds since the last time."""
@@ -97,7 +100,7 @@ class TimeBudget:
         self._tick()
         done = engine.state.epoch  # but for its validation, which is expected to take its share
         length = (self.spent - self.between) / done + self.between / max(done - 1, 1)
-        self.epochs = max(round(self.budget / length), done)
+        self.epochs = max(min(round(self.budget / length), self._bound), done)
         engine.state.max_epochs = self.epochs
 
     def _set_rate(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it

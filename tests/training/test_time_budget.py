@@ -55,9 +55,9 @@ class Run:
     def _validate(self, engine):
         self.clock.now += self.validation
 
-    def __call__(self):
+    def __call__(self, bound=BOUND):
         start = self.clock.now
-        self.engine.run(range(5), max_epochs=BOUND)
+        self.engine.run(range(5), max_epochs=bound)
         self.took = self.clock.now - start
         return self
 
@@ -124,6 +124,11 @@ def test_ends_with_the_epoch_nearest_to_the_end(clock, seconds, epochs):
 
 def test_the_plan_is_known_from_the_second_epoch_on(clock):
     assert Run(clock, 1)().bounds == [BOUND] * 5 + [12] * 55
+
+
+@pytest.mark.parametrize(("bound", "epochs"), [(1, 1), (7, 7), (12, 12), (13, 12)])
+def test_no_more_epochs_than_asked_for(clock, bound, epochs):
+    assert Run(clock, 1)(bound).engine.state.epoch == epochs
 
 
 def test_validation_counts(clock):
