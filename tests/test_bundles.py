@@ -169,10 +169,9 @@ def test_bundles_differ_only_in_what_they_are() -> None:
         ]
         same_role = ("bundle_dir('brats_segresnet')", 'loss_function: "@loss"')
         allowed = ("monai.losses.DeepSupervisionLoss", 'loss: "@loss"', "weight_mode: same")
-        invert = ("Invertd", "@preprocessing", "orig_keys: image", "nearest_interp: false")
-        invert += ("to_tensor: true", "SaveOnInputGridd", "@output_dir", "dtype: float32")
-        invert += ("@provenance", "keys: pred", "find_weights(@bundle_root")
-        known = same_role + allowed + invert
+        second = ("ToInputGridd", "SaveOnInputGridd", "@output_dir", "dtype: float32")
+        second += ("@provenance", "keys: pred", "find_weights(@bundle_root")
+        known = same_role + allowed + second
         assert [line for line in rest if not any(part in line for part in known)] == []
 
 
@@ -337,6 +336,30 @@ def test_overlay_runs_a_step(overlay: str, data: dict[str, Path], in_tmp: Path) 
     assert trainer.state.iteration >= 1
     assert torch.isfinite(trainer.state.output["loss"]).all()
     assert (in_tmp / "out" / "checkpoints" / "epoch_00001.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("files", "option", "bias", "dropout"),
+    [
+        (["train"], {}, -4.0, None),
+        (["train"], {"shallow_start": False}, None, None),
+        (["train", "as_published"], {}, None, 0.2),
+        (["train", "as_published", "evaluate"], {}, None, 0.2),
+        (["inference", "as_published"], {}, None, 0.2),
+    ],
+)
+@pytest.mark.parametrize("bundle", ["brats_segresnet", "brats_ensemble"])
+def test_recipe_of_the_report_starts_as_it_did(
+    bundle: str, files: list[str], option: dict, bias: float | None, dropout: float | None
+) -> None:
+    kind = "infer" if files[0] == "inference" else "train"
+    made = workflow(configs(bundle, *files), tiny(bundle) | option, kind)
+    network = made.parser.get_parsed_content("network_def")
+    segresnet = network.members[0] if bundle == "brats_ensemble" else network
+    assert segresnet.dropout_prob == dropout
+    assert dropout is None or segresnet.dropout.p == dropout
+    last = segresnet.conv_final[2].conv.bias.tolist()
+    assert last == [bias] * 3 if bias is not None else all(abs(b) < 1 for b in last)
 
 
 def test_recipe_of_the_report_segments_as_it_trains(data: dict[str, Path], in_tmp: Path) -> None:

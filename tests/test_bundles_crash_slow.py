@@ -21,7 +21,8 @@ from bundle_runs import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-BUNDLE = "brats_segresnet"  # it has dropout
+BUNDLE = "brats_segresnet"
+DROPOUT = {"_meta_::network_def::dropout_prob": 0.2}  # random numbers within the network too
 EPOCHS = 60
 KILLS = 10
 
@@ -67,7 +68,7 @@ def _kill_in_training(command: list[str], folder: Path, log: Path, delay: float)
 
 def test_killed_ten_times_ends_in_the_same_weights(data: Path, tmp_path: Path) -> None:
     files = configs(BUNDLE, "train", "ema", "modality_dropout")
-    common = training(BUNDLE, data, max_epochs=EPOCHS, val_interval=20, cache_rate=1.0)
+    common = training(BUNDLE, data, max_epochs=EPOCHS, val_interval=20, cache_rate=1.0, **DROPOUT)
     options = {name: common | {"output_dir": name} for name in ("whole", "killed")}
     succeeded(monai_bundle("run", cwd=tmp_path, files=files, options=options["whole"]))
     command = command_line("run", files=files, options=options["killed"])

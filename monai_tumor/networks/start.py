@@ -44,7 +44,7 @@ def start_shallow(network: nn.Module, prior: float = PRIOR) -> nn.Module:
     if not ends or ends[-1].bias is None:
         raise BundleError(
             f"{type(network).__name__} has no convolution with a bias to start from; "
-            "leave start_shallow out of `initialize`."
+            "train it with --shallow_start False."
         )
     ends[-1].bias.fill_(prior)
     for part in network.modules():

@@ -68,7 +68,7 @@ class RandCarveMixd(Randomizable, MapTransform):
             loaded = self.load(self.donors[number])
             image, masks = (convert_to_tensor(loaded[key]) for key in self.keys)
             box = (slice(None), *_brain_box(image))
-            self._loaded[number] = image[box].half(), masks[box].bool()
+            self._loaded[number] = image[box].half().cpu(), masks[box].bool().cpu()
         return self._loaded[number]
 
     def _mix(
@@ -83,12 +83,12 @@ class RandCarveMixd(Randomizable, MapTransform):
         if rim:
             carved = ndimage.binary_dilation(carved, iterations=rim)
         here, there = _aligned(_brain_box(image), image.shape[1:], carved.shape)
-        take = torch.from_numpy(carved)[there]
-        take = take & donor[(slice(None), *there)].any(0) & image[(slice(None), *here)].any(0)
+        take = torch.from_numpy(carved)[there] & donor[(slice(None), *there)].any(0)
+        take = take.to(image.device) & image[(slice(None), *here)].any(0)
         image, masks = image.clone(), masks.clone()
         for target, source in ((image, donor), (masks, donor_masks)):
             part = target[(slice(None), *here)]
-            part[:, take] = source[(slice(None), *there)][:, take].to(part.dtype)
+            part[:, take] = source[(slice(None), *there)].to(part.device, part.dtype)[:, take]
         return image, masks
 
 

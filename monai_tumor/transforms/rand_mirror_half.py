@@ -48,5 +48,8 @@ def mirror_columns(image: torch.Tensor, left: bool) -> torch.Tensor:
     if not len(brain):
         return index
     both = int(brain[0] + brain[-1])  # a column and its reflection add up to this
+    reflection = both - index
     lost = 2 * index > both if left else 2 * index < both
-    return torch.where(lost, both - index, index).clamp(0, len(index) - 1)
+    # Beyond the brain there may be no reflection; that column is empty as it is.
+    lost &= (reflection >= 0) & (reflection < len(index))
+    return torch.where(lost, reflection, index)

@@ -10,7 +10,6 @@ from monai.data import MetaTensor
 from monai.transforms import (
     Compose,
     CropForegroundd,
-    Invertd,
     Orientationd,
     SelectItemsd,
     Spacingd,
@@ -23,6 +22,7 @@ from monai_tumor.transforms import (
     RegionsToLabelsd,
     SaveOnInputGridd,
     SelectModalitiesd,
+    ToInputGridd,
 )
 
 SHAPE = (22, 26, 18)
@@ -67,14 +67,14 @@ def write(folder, affine, codes="RAS", enlarge=1):
     return item | {"label": str(folder / "label.nii.gz"), "scheme": "brats2023"}, stored
 
 
-def preprocessing(label_mode="nearest"):
+def preprocessing():
     both = ["image", "label"]
     return Compose(
         [
             LoadStudyd(both),
             SelectModalitiesd("image"),
             Orientationd(both, axcodes="RAS", labels=None),
-            Spacingd(both, pixdim=(1.0, 1.0, 1.0), mode=["bilinear", label_mode]),
+            Spacingd(both, pixdim=(1.0, 1.0, 1.0), mode=["bilinear", "nearest"]),
             NormalizeBraind("image"),
             CropForegroundd(both, source_key="brain", margin=2, allow_smaller=True),
             SelectItemsd([*both, "study", "scheme"]),
@@ -84,15 +84,14 @@ def preprocessing(label_mode="nearest"):
 
 def segment(item, output_dir, scheme="brats2023"):
     """What a perfect network would make of the study."""
-    before = preprocessing()
-    data = before(item)
+    data = preprocessing()(item)
     cropped = data["image"]
     regions = LabelsToRegionsd("label")(data)["label"]
     data["pred"] = MetaTensor(regions.as_tensor() * 12 - 6).copy_meta_from(cropped)
     after = Compose(
         [
-            RegionsToLabelsd("pred", scheme=scheme),
-            Invertd("pred", transform=before, orig_keys="image", nearest_interp=True),
+            ToInputGridd("pred", sigmoid=True),
+            RegionsToLabelsd("pred", scheme=scheme, threshold=0.5),
             SaveOnInputGridd("pred", output_dir),
         ]
     )
