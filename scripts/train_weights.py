@@ -45,7 +45,7 @@ FOLDS = 3
 ALL = "all"
 OVERLAYS = ("dice_ce", "augment", "ema", "time_budget")
 CONTRASTS = ("random_ordered", "clinical", "random_ordered", "random")
-COARSE = {"spacing": "[3,3,3]", "window": "[56,64,56]"}  # mm, voxels: the bundle's window, halved
+COARSE = {"spacing": "[3,3,3]", "window": "[56,64,56]"}  # mm, voxels: as much as the bundle sees
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,9 @@ class Stage:
 
 RECIPES = {
     "brats_segresnet": (
-        Stage("phantoms", 0.15, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
-        Stage("coarse", 0.15, COARSE | {"learning_rate": "3e-3"}),
-        Stage("patches", 0.35, {"patch_size": "[80,96,80]", "learning_rate": "2e-3"}),
-        Stage("fine", 0.35, {"learning_rate": "1e-3"}),
+        Stage("phantoms", 0.2, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
+        Stage("coarse", 0.25, COARSE | {"learning_rate": "3e-3"}),
+        Stage("fine", 0.55, {"learning_rate": "2e-3"}),
     ),
     "brats_unetr": (  # its position embedding knows one window, so all stages are at that window
         Stage("phantoms", 0.3, {"learning_rate": "1e-3"}, phantoms=True),
@@ -128,7 +127,7 @@ def prepare(plan: Plan, phantoms: int) -> None:
 
         def make(seed: int):
             kind = CONTRASTS[seed % len(CONTRASTS)]
-            return make_phantom(seed, spacing=1.5, contrast=kind, tumour=seed % 12 != 11)
+            return make_phantom(seed, spacing=2.0, contrast=kind, tumour=seed % 12 != 11)
 
         write_phantoms(folder, count=phantoms, layout="brats2023", seed=1, make=make)
         (folder / ".complete").touch()

@@ -34,10 +34,10 @@ def test_describe_states_what_the_metadata_states() -> None:
     info = bundles.describe("brats_segresnet")
     assert info.modalities == ("t1n", "t1c", "t2w", "t2f")
     assert info.regions == ("TC", "WT", "ET")
-    assert info.window == (112, 128, 112)
+    assert info.window == (80, 96, 80)
     assert info.shipped
     assert json.loads(json.dumps(info.as_dict()))["name"] == "brats_segresnet"
-    assert "input    t1n, t1c, t2w, t2f; window 112 x 128 x 112 voxels" in str(info)
+    assert "input    t1n, t1c, t2w, t2f; window 80 x 96 x 80 voxels" in str(info)
 
 
 def test_describe_hashes_the_weights(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ class ToInputGridd(MapTransform):
     """Volumes [C, X, Y, Z] of the network's grid on the grid of the input's file, 0 outside.
 
     Interpolates linearly. Where a network's voxels are larger than the input's, scores should be
-    interpolated and then cut into regions, not the other way round: a label map of 1.5 mm
-    voxels, even a perfect one, brought to 1 mm by the nearest voxel has a Dice with the truth
-    of 0.82 in enhancing tumour; probabilities of 1.5 mm give 0.98. `docs/results.md` has the table.
+    interpolated and then cut into regions, not the other way round: a label map of 2 mm voxels,
+    even a perfect one, brought to 1 mm by the nearest voxel has a Dice with the truth of 0.82 in
+    enhancing tumour; probabilities of 2 mm give 0.96. `docs/results.md` has the table.
 
     The grids of a bundle's transforms differ by turned axes, voxel size and a crop, so each axis is
     interpolated by itself; grids that are oblique to each other take MONAI's `SpatialResample`.
