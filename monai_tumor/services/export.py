@@ -21,7 +21,7 @@ from monai_tumor.services.label_maps import read
 
 MANUAL = "manual"
 _PANEL_PX = 480  # of the longest side of the head
-_LEAST_PX = 200
+_LEAST_PX = (430, 200)  # width and height; the legend needs that width
 # Where rows and columns of a picture run to, as DICOM names it.
 _ORIENTATION = {Plane.AXIAL: ("L", "P"), Plane.CORONAL: ("L", "F"), Plane.SAGITTAL: ("P", "F")}
 
@@ -153,9 +153,8 @@ def key_images(
     for plane in Plane:
         weights = shown.weights(plane, [1])
         index = int(weights.argmax()) if weights.any() else shown.key_index(plane)
-        width, height = (
-            max(int(np.ceil(s * scale)), _LEAST_PX) for s in np.delete(sides, plane.axis)
-        )
+        sides_px = np.ceil(np.delete(sides, plane.axis) * scale).astype(int)
+        width, height = (max(a, b) for a, b in zip(sides_px.tolist(), _LEAST_PX, strict=True))
         panel = draw_panel(shown.cut(plane, index, 0), pixels_per_mm=scale, room=(width, height))
         picture = stack([panel, legend(panel.width)], down=True)
         made.append(KeyImage(str(plane), np.asarray(picture), _ORIENTATION[plane]))
