@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset, config
+from pydicom.valuerep import format_number_as_ds, validate_value
 
 from monai_tumor.dicom.assemble import assemble, step_of
 from monai_tumor.dicom.files import Limits, Source, quiet, read_header
@@ -162,17 +163,32 @@ def _check(anchor: Anchor) -> None:
     )
 
 
-def headers(anchor: Anchor, limits: Limits) -> list[Dataset]:
-    """Headers of the source images, in the order of the slices; one for a multi-frame file.
+def headers(anchor: Anchor, limits: Limits) -> tuple[list[Dataset], list[str]]:
+    """Headers of the source images, and what a reader should know of them.
 
-    They are copies, made so that each states what the converter worked out: one orientation and
-    one spacing for all slices, the measured distance between them in place of a stated one, and
-    empty values where the standard asks for an element that may be empty.
+    One for each slice, in their order; one alone for a multi-frame file. They are copies, made so
+    that each states what the converter worked out: one orientation and one spacing for all slices,
+    the measured distance between them in place of a stated one. Elements of patient and study
+    whose values the standard does not allow are left out or emptied.
 
     Raises:
-        RefusalError: the series is spread over several multi-frame files, or a multi-frame file
-            holds other frames than this volume's.
+        RefusalError: the series is spread over several multi-frame files, a multi-frame file holds
+            other frames than this volume's, or a header is malformed.
     """
+    try:
+        with quiet():
+            found = _headers(anchor, limits)
+            emptied = sorted({name for header in found for name in _mend(header)})
+    except RefusalError:
+        raise
+    except Exception as error:  # pydicom converts values when first read, and raises what it likes
+        raise RefusalError(
+            Reason.BAD_HEADER, f"{anchor.slices[0].source.name} has a malformed header ({error})."
+        ) from error
+    return found, [f"left out, as malformed in the source: {name}" for name in emptied]
+
+
+def _headers(anchor: Anchor, limits: Limits) -> list[Dataset]:
     sources = list({one.source.path: one.source for one in anchor.slices}.values())
     found = []
     for source in sources:
@@ -189,10 +205,7 @@ def headers(anchor: Anchor, limits: Limits) -> list[Dataset]:
                 f"slices lies in {len(found)} multi-frame file(s), the first of {frames} frames.",
             )
         return [_enhanced(found[0], anchor)]
-    return [
-        _settled(_placed(header, one, anchor))
-        for header, one in zip(found, anchor.slices, strict=True)
-    ]
+    return [_placed(header, one, anchor) for header, one in zip(found, anchor.slices, strict=True)]
 
 
 def _placed(header: Dataset, one: Slice, anchor: Anchor) -> Dataset:
@@ -227,27 +240,48 @@ def _enhanced(header: Dataset, anchor: Anchor) -> Dataset:
         frames.append(frame)
     header.SharedFunctionalGroupsSequence = [shared]
     header.PerFrameFunctionalGroupsSequence = frames
-    return _settled(header)
+    return header
 
 
-# Elements that must be there and may be empty: patient and study, PS3.3 C.7.1.1 and C.7.2.1.
+# Must be there and may be empty: patient and study, PS3.3 C.7.1.1 and C.7.2.1.
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"),
     *("StudyDate", "StudyTime", "ReferringPhysicianName"),
 )
 
 
-def _settled(header: Dataset) -> Dataset:
+_CHECKED = ("AS", "CS", "DA", "LO", "SH", "TM", "UI")
+_SEXES = ("M", "F", "O", "")
+
+
+def _mend(header: Dataset) -> list[str]:
+    """Keywords of elements of patient and study that were malformed, and now are gone or empty."""
+    bad = [
+        element.keyword
+        for element in header
+        if (element.tag.group == 0x0010 or element.keyword in _MAY_BE_EMPTY) and not _valid(element)
+    ]
+    for keyword in bad:
+        delattr(header, keyword)
     for keyword in _MAY_BE_EMPTY:
         if keyword not in header:
             setattr(header, keyword, "")
-    if header.PatientSex not in ("M", "F", "O", ""):
-        header.PatientSex = ""
-    return header
+    return bad
+
+
+def _valid(element: DataElement) -> bool:
+    if element.keyword == "PatientSex" and element.value not in _SEXES:
+        return False
+    if element.VR not in _CHECKED or element.is_empty:
+        return True
+    try:
+        for value in element.value if element.VM > 1 else [element.value]:
+            validate_value(element.VR, str(value), config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _decimals(values: Any) -> list[str]:
     """`values` as DICOM's decimal strings, at most 16 characters."""
-    from pydicom.valuerep import format_number_as_ds
-
     return [format_number_as_ds(float(v)) for v in np.asarray(values, dtype=float)]

@@ -128,12 +128,15 @@ def export(
         x, y, z = mask.labels.shape
         grid = Grid((x, y, z), np.asarray(mask.affine, dtype=np.float64))
         anchor = find_anchor(sources, series, grid, reader, bounds)
+        images, notes = headers(anchor, bounds)
+        placed = place(mask.labels, grid, anchor.grid, resample)
         job = Job(
             mask=mask,
-            placed=place(mask.labels, grid, anchor.grid, resample),
+            placed=placed,
             anchor=anchor,
-            headers=headers(anchor, bounds),
+            headers=images,
             diameters=dict(diameters or {}),
+            warnings=(*anchor.warnings, *placed.warnings, *notes),
         )
         pictures: Sequence[KeyImage] = ()
         if draw is not None and job.segments:
@@ -226,7 +229,7 @@ def _write(job: Job, pictures: Sequence[KeyImage], folder: Path) -> Exported:
         exact=job.placed.exact,
         regions_ml=job.regions_ml,
         tissues_ml=job.tissues_ml,
-        warnings=(*job.anchor.warnings, *job.placed.warnings),
+        warnings=job.warnings,
     )
 
 

@@ -90,6 +90,7 @@ class Job:
         anchor: the volume of the source series.
         headers: of the source images, from `anchor.headers`.
         diameters: longest and perpendicular, mm, of the largest lesion of a region.
+        warnings: what a reader should know.
     """
 
     mask: Mask
@@ -97,6 +98,7 @@ class Job:
     anchor: Anchor
     headers: Sequence[Dataset]
     diameters: dict[Region, tuple[float, float]]
+    warnings: tuple[str, ...] = ()
 
     @cached_property
     def tissues_ml(self) -> dict[Tissue, float]:

@@ -332,6 +332,20 @@ def test_resampled_when_asked(tmp_path):
         assert found[code] == pytest.approx(points_of(mask.labels, mask.affine, value), abs=0.011)
 
 
+def test_malformed_values_of_the_patient_are_left_out_and_named(tmp_path):
+    odd = {"PatientBirthDate": "19600000", "PatientAge": "0Y", "PatientSex": "?"}
+    source = series(tmp_path / "in", Grid(), **odd)
+    made = export(mask_on(source, tmp_path / "nifti"), source, tmp_path / "out", draw=draw)
+    assert made.warnings == tuple(
+        f"left out, as malformed in the source: {name}" for name in sorted(odd)
+    )
+    for path in made.files:
+        file = dcmread(path)
+        assert (file.PatientBirthDate, file.PatientSex, file.get("PatientAge")) == ("", "", None)
+        assert file.PatientName == "Secret^Name"
+    assert "0Y" not in str(made)
+
+
 def _two_series(folder: Path) -> None:
     series(folder / "a", Grid())
     series(folder / "b", Grid())
@@ -370,8 +384,8 @@ def _mosaic(folder: Path) -> None:
         save(mosaic(Grid()), folder / "0.dcm")
 
 
-def _bad_birth_date(folder: Path) -> None:
-    series(folder, Grid(), PatientBirthDate="unknown")
+def _private_class(folder: Path) -> None:
+    series(folder, Grid(), SOPClassUID="1.3.12.2.1107.5.9.1")
 
 
 @pytest.mark.parametrize(
@@ -385,7 +399,7 @@ def _bad_birth_date(folder: Path) -> None:
         (_mosaic, Reason.NOT_REFERENCEABLE, "is a mosaic"),
         (lambda folder: folder.mkdir(), Reason.NO_SUCH_SERIES, "No series of images"),
         (lambda folder: None, Reason.NOT_FOUND, "No file or folder"),
-        (_bad_birth_date, Reason.BAD_HEADER, "cannot be carried over"),
+        (_private_class, Reason.BAD_HEADER, "cannot be carried over"),
     ],
 )
 def test_refused_by_name(build, reason, message, tmp_path):
