@@ -224,6 +224,29 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mask", type=Path, metavar="MASK", help="NIfTI label map")
+    parser.add_argument(
+        "--source", type=Path, required=True, help="DICOM series the mask was made on: folder, zip"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--series", metavar="UID", help="the series, where the source has several")
+    parser.add_argument(
+        "--scheme",
+        choices=list(SCHEMES),
+        help="label scheme (default: what the JSON beside the mask names)",
+    )
+    parser.add_argument(
+        "--algorithm",
+        metavar="'NAME VERSION'",
+        help="what made the mask, or 'manual' (default: the bundle that the JSON beside it names)",
+    )
+    parser.add_argument(
+        "--resample", action="store_true", help="take the nearest voxel where the grids differ"
+    )
+    parser.add_argument("--no-pictures", action="store_true", help="leave the key images out")
+
+
 # -- what they call
 
 
@@ -287,6 +310,21 @@ def _convert(options: argparse.Namespace) -> Any:
             keep_identity=options.keep_identity,
             on_series=steps.advance,
         )
+
+
+def _export(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.export import export_mask
+
+    return export_mask(
+        options.mask,
+        options.source,
+        options.output,
+        scheme=options.scheme,
+        algorithm=options.algorithm,
+        pictures=not options.no_pictures,
+        series=options.series,
+        resample=options.resample,
+    )
 
 
 def _compare(options: argparse.Namespace) -> Any:
@@ -414,6 +452,11 @@ COMMANDS = {
         _segment_arguments,
         _segment,
         left_out=lambda result: not result.complete,
+    ),
+    "export": Command(
+        "Write a mask as DICOM SEG, its measurements as SR, and key images.",
+        _export_arguments,
+        _export,
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

@@ -1,16 +1,22 @@
-"""DICOM in: series to NIfTI with audited geometry, roles of series, 2D slices for classifiers."""
+"""DICOM in and out: series to audited NIfTI, roles, 2D slices; masks to SEG, SR, key images."""
 
 from monai_tumor.dicom.convert import convert
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
+from monai_tumor.dicom.export import Exported, export
 from monai_tumor.dicom.files import Limits
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.dicom.results import Algorithm, KeyImage, Mask
 from monai_tumor.dicom.roles import Role, assign
 from monai_tumor.dicom.series import Repair
 from monai_tumor.dicom.slices import Picture, Recipe, read_slice
 
 __all__ = [
+    "Algorithm",
     "ConvertedSeries",
+    "Exported",
+    "KeyImage",
     "Limits",
+    "Mask",
     "NothingConvertedError",
     "Picture",
     "Reason",
@@ -20,5 +26,6 @@ __all__ = [
     "Role",
     "assign",
     "convert",
+    "export",
     "read_slice",
 ]

@@ -12,7 +12,6 @@ from monai_tumor.dicom.files import Limits
 from monai_tumor.dicom.geometry import Floats, Kind, affine
 from monai_tumor.dicom.pixels import Reader, measured
 from monai_tumor.dicom.reasons import Reason, RefusalError
-from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.resample import fill, grid_samples, onto, regular_grid
 from monai_tumor.dicom.series import Volume
 
@@ -75,7 +74,6 @@ def _mend(
     stack, planes = volume.stack, [one.plane for one in volume.points[0]]
     repairs: list[str] = []
     warnings: list[str] = []
-    step: Any = stack.step
     if stack.kind is Kind.MISSING:
         _only_grey(data, volume)
         data = fill(data, stack)
@@ -88,9 +86,8 @@ def _mend(
                 f"{volume.first.source.name}: a sheared stack with missing slices cannot be "
                 "resampled; convert without --resample.",
             )
-    if stack.kind is Kind.SINGLE:
-        step, note = _thickness(volume.first)
-        warnings += note
+    step, note = step_of(volume)
+    warnings += note
     transform = affine(planes[0], step)
     if stack.kind is Kind.VARIABLE or (stack.sheared and resample):
         _only_grey(data, volume)
@@ -118,9 +115,14 @@ def _only_grey(data: NDArray[Any], volume: Volume) -> None:
         )
 
 
-def _thickness(one: Slice) -> tuple[Floats, list[str]]:
-    """The step of a single slice: its thickness, as no position can tell."""
-    thickness = one.thickness or 0.0
-    if thickness > 0:
-        return one.plane.normal * thickness, []
+def step_of(volume: Volume) -> tuple[Floats, list[str]]:
+    """LPS mm from slice to slice, [3], and what a reader should know of it.
+
+    For a single slice it is its thickness, as no position can tell.
+    """
+    one = volume.first
+    if volume.stack.kind is not Kind.SINGLE:
+        return np.asarray(volume.stack.step), []
+    if one.thickness is not None and one.thickness > 0:
+        return one.plane.normal * one.thickness, []
     return one.plane.normal, ["one slice of unknown thickness: 1 mm is written"]

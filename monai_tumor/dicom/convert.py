@@ -5,7 +5,7 @@ audit -> sidecar. What cannot be converted correctly is refused by name; see `do
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from monai_tumor.dicom import names, nifti
 from monai_tumor.dicom.assemble import assemble
 from monai_tumor.dicom.audit import Audit, audit
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
-from monai_tumor.dicom.files import Limits, Source, find, quiet, read_header
-from monai_tumor.dicom.frames import slices_of
-from monai_tumor.dicom.headers import groups_of, integer
+from monai_tumor.dicom.files import Limits, find, quiet, read_header
+from monai_tumor.dicom.headers import groups_of
 from monai_tumor.dicom.pixels import Reader
+from monai_tumor.dicom.reading import Series, read_series
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.roles import classify
@@ -85,7 +85,7 @@ def convert(
     options = Options(bids, resample, keep_identity, mend, limits or Limits())
     with tempfile.TemporaryDirectory() as scratch:
         sources = find([Path(one) for one in given], Path(scratch), options.limits)
-        found = _read(sources, series, options)
+        found = read_series(sources, series, options.limits, options.repair)
         if not found:
             raise RefusalError(
                 Reason.NOT_DICOM if series is None else Reason.NO_SUCH_SERIES,
@@ -114,89 +114,6 @@ def _make(folder: Path) -> None:
         raise DicomError(f"Cannot write into {folder} ({error}); choose another folder.") from error
 
 
-@dataclass
-class _Series:
-    """What was read of one series."""
-
-    uid: str
-    header: Dataset
-    slices: list[Slice]
-    refusal: RefusalError | None = None
-    source: Source | None = None
-    warnings: tuple[str, ...] = ()
-
-
-def _read(sources: Sequence[Source], wanted: str | None, options: Options) -> list[_Series]:
-    """Every series in `sources`.
-
-    One file that cannot be placed refuses its whole series, since a volume would lack a slice; a
-    file that is no image stands by itself.
-    """
-    found: dict[str, _Series] = {}
-    broken: list[_Series] = []
-    for source in sources:
-        header = Dataset()
-        uid = ""
-        try:
-            read = read_header(source, options.limits)
-            if read is None:
-                continue
-            header, uid = read, _uid(source, read)
-            if wanted is not None and uid and uid != wanted:
-                continue
-            slices = slices_of(source, header, options.limits)
-            if not uid:
-                raise RefusalError(Reason.BAD_HEADER, f"{source.name} has no series instance UID.")
-        except RefusalError as error:
-            if not uid or error.reason is Reason.NOT_AN_IMAGE:
-                broken.append(_Series(uid, header, [], error, source))
-                continue
-            one = found.setdefault(uid, _Series(uid, header, []))
-            one.refusal = one.refusal or error
-        else:
-            found.setdefault(uid, _Series(uid, header, [])).slices.extend(slices)
-    _suspect(found.values(), broken, options)
-    ordered = sorted(found.values(), key=lambda one: (_number(one.header), one.uid))
-    # Files that belong to no series are no answer to a question for one.
-    return ordered if wanted is not None else ordered + broken
-
-
-def _suspect(found: Iterable[_Series], broken: Sequence[_Series], options: Options) -> None:
-    """Refuse series that may lack a slice: a file in their folder cannot be read at all."""
-    for bad in broken:
-        if bad.refusal is None or bad.refusal.reason is Reason.NOT_AN_IMAGE or bad.source is None:
-            continue
-        for one in found:
-            if all(s.source.path.parent != bad.source.path.parent for s in one.slices):
-                continue
-            if Repair.UNREADABLE in options.repair:
-                one.warnings = (*one.warnings, "a file beside this series cannot be read")
-            else:
-                one.refusal = one.refusal or RefusalError(
-                    Reason.UNREADABLE,
-                    f"{bad.source.name} lies beside this series, cannot be read, and may be one of "
-                    "its slices; fetch it again, or ask for the repair 'unreadable'.",
-                )
-
-
-def _uid(source: Source, header: Dataset) -> str:
-    try:
-        with quiet():
-            return str(header.get("SeriesInstanceUID", "") or "")
-    except Exception as error:  # pydicom converts values when first read
-        raise RefusalError(
-            Reason.BAD_HEADER, f"{source.name} has a malformed series instance UID ({error})."
-        ) from error
-
-
-def _number(header: Dataset) -> int:
-    with quiet():
-        try:
-            return integer(header, "SeriesNumber") or 0
-        except Exception:  # a malformed number only costs the order
-            return 0
-
-
 class _Writer:
     """Writes the volumes of series into one folder, no two under one name."""
 
@@ -206,7 +123,7 @@ class _Writer:
         self._layout = names.Layout(folder, options.bids, options.keep_identity)
         self._reader = reader
 
-    def series(self, one: _Series) -> list[ConvertedSeries]:
+    def series(self, one: Series) -> list[ConvertedSeries]:
         """What became of one series."""
         description = _description(one.header)
         plain = ConvertedSeries(one.uid, description, warnings=one.warnings)
@@ -222,7 +139,7 @@ class _Writer:
                 made.append(_refused(plain, error))
         return made
 
-    def _volume(self, one: _Series, volume: Volume, plain: ConvertedSeries) -> ConvertedSeries:
+    def _volume(self, one: Series, volume: Volume, plain: ConvertedSeries) -> ConvertedSeries:
         with quiet():
             fields = _fields(volume.first, self._options)
         role = classify(fields)

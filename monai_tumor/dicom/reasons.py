@@ -36,6 +36,12 @@ class Reason(StrEnum):
     SECONDARY_CAPTURE = "secondary-capture"
     BURNED_IN = "burned-in"
     CHOOSE_FRAME = "choose-frame"
+    CHOOSE_SERIES = "choose-series"
+    GRID_DIFFERS = "grid-differs"
+    NOT_COVERED = "not-covered"
+    NO_FRAME_OF_REFERENCE = "no-frame-of-reference"
+    NOT_REFERENCEABLE = "not-referenceable"
+    NOT_OURS = "not-ours"
 
 
 _LONGEST = 400

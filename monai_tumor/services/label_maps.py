@@ -105,7 +105,7 @@ def read_pair(
         StudyError: a file holds no label map, or the grids differ.
         SchemeError: a value is not in its scheme.
     """
-    image, reference = _read(prediction, prediction_scheme), _read(truth, truth_scheme)
+    image, reference = read(prediction, prediction_scheme), read(truth, truth_scheme)
     orientations = [nib.orientations.io_orientation(volume.affine) for volume in (image, reference)]
     image = image.reoriented(nib.orientations.ornt_transform(*orientations))
     _check_grids(image, reference, prediction, truth)
@@ -113,20 +113,28 @@ def read_pair(
     return image.values, reference.values, spacing
 
 
-class _Volume(NamedTuple):
+class LabelMap(NamedTuple):
+    """A label map and where it lies."""
+
     values: npt.NDArray[Any]  # [X, Y, Z]
     affine: npt.NDArray[np.float64]
 
-    def reoriented(self, transform: npt.NDArray[Any]) -> "_Volume":
+    def reoriented(self, transform: npt.NDArray[Any]) -> "LabelMap":
         """The same voxels at the same places, in another order."""
-        return _Volume(
+        return LabelMap(
             nib.orientations.apply_orientation(self.values, transform),
             self.affine @ nib.orientations.inv_ornt_aff(transform, self.values.shape),
         )
 
 
-def _read(path: Path, scheme_name: str) -> _Volume:
-    """The label map: integers that the scheme knows, and an affine that can be used."""
+def read(path: Path, scheme_name: str) -> LabelMap:
+    """The label map: integers that the scheme knows, and an affine that can be used.
+
+    Raises:
+        InputError: the file cannot be read.
+        StudyError: it holds no label map.
+        SchemeError: a value is not in the scheme.
+    """
     try:
         image = nib.load(path)
         values, affine = np.asanyarray(image.dataobj), image.affine
@@ -150,7 +158,7 @@ def _read(path: Path, scheme_name: str) -> _Volume:
             f"{path} holds label values {unknown}, which scheme {scheme_name!r} does not know "
             f"(it has {', '.join(map(str, chosen.tissues))}); state the scheme it was written in."
         )
-    return _Volume(values, affine)
+    return LabelMap(values, affine)
 
 
 def _integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
@@ -167,7 +175,7 @@ def _integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     return rounded.astype(np.int64)
 
 
-def _check_grids(prediction: _Volume, truth: _Volume, *paths: Path) -> None:
+def _check_grids(prediction: LabelMap, truth: LabelMap, *paths: Path) -> None:
     """Raise unless the voxels of both lie at the same places.
 
     Corners of the volumes may lie a tenth of a voxel apart: headers round.
