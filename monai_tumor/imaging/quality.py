@@ -83,13 +83,6 @@ class Flag:
             "advice": self.advice,
         }
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, str]) -> "Flag":
-        """What `as_dict` wrote."""
-        return cls(
-            content["name"], Severity(content["severity"]), content["found"], content["advice"]
-        )
-
     def __str__(self) -> str:
         """Such as `warning: skull: Air is ... Strip the skull ...`."""
         return f"{self.severity}: {self.name}: {self.found} {self.advice}"
