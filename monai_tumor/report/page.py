@@ -105,7 +105,8 @@ def _lesions(measures: Measures) -> str:
         "does: the longest diameter that stays within enhancing tumour, and the longest "
         "perpendicular that crosses it, in the slice where their product is largest. Measurable: "
         f"both at least {measures.plane.measurable_mm:.3g} mm, and seen on two slices or more. "
-        "The sum is that of measurable lesions. Positions are in mm along the image's x (right), y (anterior) and z (superior)."
+        "The sum is that of measurable lesions. Positions are in mm along the image's x (right), "
+        "y (anterior) and z (superior)."
     )
     if not measures.enhancing:
         return "<p>None of the stated size.</p>\n" + _note(rules)
@@ -194,7 +195,7 @@ def _figure(picture: Picture, caption: str, share: float = 1) -> str:
     picture.save(data, format="PNG", optimize=True)
     source = base64.b64encode(data.getvalue()).decode("ascii")
     words = escape(caption)
-    size = f'width="{picture.width}" height="{picture.height}" style="width: {share:.1%}"'
+    size = f'width="{picture.width}" height="{picture.height}" style="--share: {share:.1%}"'
     return (
         f'<figure><img {size} alt="{words}" src="data:image/png;base64,{source}">'
         f"<figcaption>{words}</figcaption></figure>\n"
