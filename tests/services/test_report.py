@@ -150,7 +150,7 @@ def test_reports_that_do_not_fit(reported, study, mask, tmp_path):
 
 def test_masks_that_do_not_fit(study, mask, tmp_path):
     options = {"output": tmp_path / "out"}
-    with pytest.raises(SchemeError, match="label values .3., which scheme 'brats2021'"):
+    with pytest.raises(SchemeError, match=r"label values \[3\], which scheme 'brats2021'"):
         report(study, mask, scheme="brats2021", **options)
     image = nib.load(mask)
     labels = np.asarray(image.dataobj)
