@@ -56,7 +56,8 @@ def report(
 
     one = study if isinstance(study, Study) else _only_study(Path(study), modalities)
     path = Path(mask)
-    loaded = LoadStudyd(keys="image")(dict(one.as_item()))["image"]
+    files = one.as_item()["image"]
+    loaded = LoadStudyd(keys="image")({"image": files, "study": one.study})["image"]
     affine = np.asarray(loaded.affine, dtype=np.float64)
     volumes = dict(zip(one.modalities, loaded.numpy(), strict=True))
     labels = read_onto(path, scheme, loaded.shape[1:], affine, f"study {one.study!r}")
