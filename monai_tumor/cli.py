@@ -161,8 +161,16 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", type=Path, metavar="A", help="scores.json of the first model")
-    parser.add_argument("b", type=Path, metavar="B", help="scores.json of the second model")
+    parser.add_argument("a", type=Path, metavar="A", help="scores.json or report.json, the first")
+    parser.add_argument("b", type=Path, metavar="B", help="another of the same kind, the second")
+
+
+def _report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, metavar="STUDY", help="study folder or 4D file")
+    parser.add_argument("mask", type=Path, metavar="MASK", help="label map on the study's grid")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
+    _scheme(parser, required=True)
+    parser.add_argument("--modalities", help="channel order of a 4D file, such as t2f,t1n,t1c,t2w")
 
 
 def _segment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -328,7 +336,7 @@ def _export(options: argparse.Namespace) -> Any:
 
 
 def _compare(options: argparse.Namespace) -> Any:
-    from monai_tumor.services.evaluate import compare
+    from monai_tumor.services.compare import compare
 
     return compare(options.a, options.b)
 
@@ -354,6 +362,18 @@ def _segment(options: argparse.Namespace) -> Any:
             resume=options.resume,
             on_study=steps.advance,
         )
+
+
+def _report(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.report import report
+
+    return report(
+        options.study,
+        options.mask,
+        scheme=options.scheme,
+        output=options.output,
+        modalities=options.modalities,
+    )
 
 
 def _phantoms(options: argparse.Namespace) -> Any:
@@ -437,9 +457,14 @@ COMMANDS = {
         left_out=lambda result: bool(result.missing),
     ),
     "compare": Command(
-        "Compare two models on the same cases (Wilcoxon signed-rank, Holm).",
+        "Compare two models' scores (Wilcoxon, Holm), or two reports of a subject (changes).",
         _compare_arguments,
         _compare,
+    ),
+    "report": Command(
+        "Measure a mask: volumes, RANO diameters, quality flags; report.html and report.json.",
+        _report_arguments,
+        _report,
     ),
     "convert": Command(
         "Convert DICOM series to NIfTI: rightly, or refused with the reason.",

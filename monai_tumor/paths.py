@@ -1,4 +1,4 @@
-"""Where bundles, configs and the metadata schema lie, in a checkout and in an installed wheel."""
+"""Where bundles, configs and the schemas lie, in a checkout and in an installed wheel."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ _ROOT = _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent
 BUNDLES = _ROOT / "bundles"
 CONFIGS = _ROOT / "configs"
 SCHEMA = _ROOT / "configs" / "schema" / "metadata.json"
+REPORT_SCHEMA = _ROOT / "configs" / "schema" / "report.json"
 
 
 def bundle_dir(name: str) -> Path:

@@ -78,6 +78,18 @@ def test_evaluate_and_compare(studies, tmp_path, capsys):
     assert "Dice" in capsys.readouterr().out
 
 
+def test_report_and_compare(studies, tmp_path, capsys):
+    case = next(path for path in studies.iterdir() if path.is_dir())
+    mask = case / f"{case.name}-seg.nii.gz"
+    command = ["report", str(case), str(mask), "--scheme", "brats2023"]
+    assert main([*command, "-o", str(tmp_path / "a")]) == 0
+    assert "sum of products of measurable lesions" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {"report.html", "report.json"}
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"]) == 0
+    changes = json.loads(capsys.readouterr().out)["changes"]
+    assert {change["absolute"] for change in changes} == {0}
+
+
 def test_phantoms(tmp_path, capsys):
     target = tmp_path / "made"
     assert main(["phantoms", "-o", str(target), "--count", "2", "--size", "small"]) == 0
@@ -101,6 +113,7 @@ def test_bundles_are_listed_and_found(capsys):
         (["bundles", "brats_vnet"], 5, "No bundle 'brats_vnet'; shipped are brats_ensemble"),
         (["compare", "a", "b"], 4, "a"),
         (["evaluate", "a", "b", "--scheme", "msd"], 4, "a"),
+        (["report", "a", "b", "--scheme", "msd", "-o", "out"], 4, "a"),
         (["phantoms", "-o", "file/in", "--count", "1", "--size", "small"], 4, "Cannot write file"),
         (["phantoms", "-o", "file/in", "--count", "0", "--layout", "msd"], 4, "Cannot write file"),
     ],

@@ -54,6 +54,40 @@ def filter_components(
     return out
 
 
+def split_components(
+    mask: NDArray[Any], *, min_ml: float, spacing: Sequence[float], connectivity: int = 26
+) -> list[tuple[tuple[slice, ...], NDArray[np.bool_]]]:
+    """The connected components of at least a volume, the largest first.
+
+    Args:
+        mask: [X, Y, Z]; what is not zero belongs to the mask.
+        min_ml: mL; a component of exactly this volume counts; 0 keeps every component.
+        spacing: mm, of each axis.
+        connectivity: 6, 18 or 26.
+
+    Returns:
+        Of each component its bounding box in `mask`, and bool within the box: what belongs to it.
+
+    Raises:
+        InputError: another connectivity, or a negative volume.
+    """
+    least = _least_voxels(min_ml, spacing)
+    box = _box(mask)
+    numbered, _ = _label(mask[box], connectivity)
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    places = ndimage.find_objects(numbered)
+    out = []
+    for number in np.argsort(-sizes, kind="stable"):
+        if sizes[number] >= max(least, 1):
+            place = places[number - 1]
+            shifted = (
+                slice(a.start + b.start, a.start + b.stop) for a, b in zip(box, place, strict=True)
+            )
+            out.append((tuple(shifted), numbered[place] == number))
+    return out
+
+
 def filter_tumour(
     labels: NDArray[Any],
     scheme_name: str,

@@ -35,6 +35,7 @@ NAMES = {
 }
 # Of each line the distance outward from the region's edge and the width, in pixels; drawn in order.
 LINES = {Region.WT: (1.3, 2.6), Region.TC: (0.7, 1.4), Region.ET: (-0.6, 1.2)}
+DIAMETER = 1.4  # pixels, of a measured diameter, which is white
 RIM = 0.6  # pixels of black on either side of a line
 BAND = (24, 46, 24, 34)  # pixels left, above, right and below a slice in its panel, for the marks
 FINE = 4  # drawn so many times larger, then reduced: the anti-aliasing
@@ -44,7 +45,7 @@ _BARS = ((20.0, "2 cm"), (5.0, "5 mm"), (1.0, "1 mm"))
 
 
 def draw_slice(view: Slice, *, pixels_per_mm: float) -> Picture:
-    """The slice alone, in its true proportions, with its contours and nothing else.
+    """The slice alone, in its true proportions, with its contours and diameters, nothing else.
 
     Returns:
         RGB; its width and height are the slice's in mm times `pixels_per_mm`.
@@ -54,17 +55,20 @@ def draw_slice(view: Slice, *, pixels_per_mm: float) -> Picture:
     height = max(round(rows * view.pixel_mm[1] * pixels_per_mm), 1)
     grey = Image.fromarray(np.ascontiguousarray(view.grey))
     large = grey.resize((width * FINE, height * FINE), Image.Resampling.BICUBIC).convert("RGB")
+    scale = np.array([large.width / columns, large.height / rows])
+    pen = ImageDraw.Draw(large)
     if view.regions is not None:
-        scale = np.array([large.width / columns, large.height / rows])
         strokes = []
         for region, (offset, line) in LINES.items():
             for curve in contours(view.regions[REGIONS.index(region)]):
                 strokes.append((_outward(curve * scale, offset * FINE), COLOURS[region], line))
-        pen = ImageDraw.Draw(large)
         for curve, _, line in strokes:
             _stroke(pen, curve, BLACK, line + 2 * RIM)
         for curve, colour, line in strokes:
             _stroke(pen, curve, colour, line)
+    for ends in view.lines:
+        for colour, line in ((BLACK, DIAMETER + 2 * RIM), (WHITE, DIAMETER)):
+            pen.line([*map(tuple, (ends + 0.5) * scale)], colour, round(line * FINE))
     return large.reduce(FINE)
 
 
@@ -79,10 +83,15 @@ def draw_panel(view: Slice, *, pixels_per_mm: float, room: tuple[int, int]) -> P
     Returns:
         RGB.
     """
+    picture = draw_slice(view, pixels_per_mm=pixels_per_mm)
+    return frame(picture, view, pixels_per_mm=pixels_per_mm, room=room)
+
+
+def frame(picture: Picture, view: Slice, *, pixels_per_mm: float, room: tuple[int, int]) -> Picture:
+    """A picture of (a part of) a slice in a panel; arguments and result as of `draw_panel`."""
     before, above, after, below = BAND
     width, height = room[0] + before + after, room[1] + above + below
     panel = Image.new("RGB", (width, height), BLACK)
-    picture = draw_slice(view, pixels_per_mm=pixels_per_mm)
     corner = (before + (room[0] - picture.width) // 2, above + (room[1] - picture.height) // 2)
     panel.paste(picture, corner)
     middle = (before + room[0] // 2, above + room[1] // 2)

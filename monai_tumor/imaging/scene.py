@@ -25,6 +25,7 @@ class Slice:
         pixel_mm: width and height of a pixel.
         plane: which way it cuts.
         caption: plane and position, in mm along the affine's x (right), y (anterior), z (superior).
+        lines: measured diameters: the ends of each, [2, (column, row)], pixel centres at integers.
     """
 
     grey: NDArray[np.uint8]
@@ -32,6 +33,7 @@ class Slice:
     pixel_mm: tuple[float, float]
     plane: Plane
     caption: str
+    lines: tuple[NDArray[np.float64], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def overlay(
         SchemeError: no such scheme, or values that it does not know.
     """
     maps = {"Segmentation": labels} if truth is None else {"Prediction": labels, "Truth": truth}
-    masks = [_regions(values, scheme) for values in maps.values()]
+    masks = [regions_of(values, scheme) for values in maps.values()]
     shown = scene(image, masks, affine)
     sides = np.array(shown.grey.shape) * voxel_spacing(shown.affine)
     scale = panel_px / float(sides.max())
@@ -94,7 +94,7 @@ def _heading(title: str, width: int) -> Picture:
     return strip
 
 
-def _regions(labels: ArrayLike, scheme: str) -> NDArray[np.bool_]:
+def regions_of(labels: ArrayLike, scheme: str) -> NDArray[np.bool_]:
     """The regions of a label map; a value that the scheme does not know is an error."""
     values = np.asarray(labels)
     if values.ndim != 3:

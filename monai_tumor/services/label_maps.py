@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,6 +114,31 @@ def read_pair(
     return image.values, reference.values, spacing
 
 
+def read_onto(
+    path: Path, scheme_name: str, shape: Sequence[int], affine: npt.NDArray[np.float64], owner: str
+) -> npt.NDArray[Any]:
+    """A label map on the grid of an image, integers [X, Y, Z].
+
+    One stored in another orientation is flipped and its axes swapped; nothing is interpolated.
+
+    Args:
+        path: the label map.
+        scheme_name: how to read it.
+        shape: of the image, voxels along each axis.
+        affine: of the image, voxel index to mm, RAS, [4, 4].
+        owner: what to call the image in a message.
+
+    Raises:
+        As `read_pair`.
+    """
+    image = read(path, scheme_name)
+    reference = LabelMap(np.broadcast_to(np.uint8(0), tuple(shape)), np.asarray(affine))
+    orientations = [nib.orientations.io_orientation(volume.affine) for volume in (image, reference)]
+    image = image.reoriented(nib.orientations.ornt_transform(*orientations))
+    _check_grids(image, reference, path, owner, "the mask onto the image's grid")
+    return image.values
+
+
 class LabelMap(NamedTuple):
     """A label map and where it lies."""
 
@@ -175,13 +201,23 @@ def _integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     return rounded.astype(np.int64)
 
 
+<<<<<<< HEAD
 def _check_grids(prediction: LabelMap, truth: LabelMap, *paths: Path) -> None:
+=======
+def _check_grids(
+    prediction: _Volume,
+    truth: _Volume,
+    first: Path | str,
+    second: Path | str,
+    what: str = "the prediction onto the truth's grid",
+) -> None:
+>>>>>>> h_measures
     """Raise unless the voxels of both lie at the same places.
 
     Corners of the volumes may lie a tenth of a voxel apart: headers round.
     """
-    start = f"{paths[0]} and {paths[1]} are on different grids: "
-    end = "; resample the prediction onto the truth's grid (nearest neighbour) first."
+    start = f"{first} and {second} are on different grids: "
+    end = f"; resample {what} (nearest neighbour) first."
     shapes = prediction.values.shape, truth.values.shape
     if shapes[0] != shapes[1]:
         sizes = f"{_shape(prediction.values)} and {_shape(truth.values)} voxels"

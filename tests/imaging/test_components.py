@@ -6,7 +6,12 @@ from hypothesis.extra.numpy import arrays
 from skimage import measure
 
 from monai_tumor.errors import InputError, SchemeError
-from monai_tumor.imaging.components import count_components, filter_components, filter_tumour
+from monai_tumor.imaging.components import (
+    count_components,
+    filter_components,
+    filter_tumour,
+    split_components,
+)
 
 MASKS = arrays(np.bool_, st.tuples(*[st.integers(1, 6)] * 3))
 
@@ -29,6 +34,19 @@ def test_filter_agrees_with_scikit_image(mask, least):
     out = filter_components(mask, min_ml=least * 0.006, spacing=(1, 2, 3))
     assert np.array_equal(out, expected)
     assert np.array_equal(mask, before)
+
+
+@given(MASKS, st.integers(0, 8))
+def test_split_gives_the_components_that_the_filter_keeps(mask, least):
+    options = {"min_ml": least * 0.006, "spacing": (1, 2, 3)}
+    together, sizes = np.zeros_like(mask), []
+    for box, part in split_components(mask, **options):
+        assert measure.label(part, connectivity=3).max() == 1
+        assert not (together[box] & part).any()
+        together[box] |= part
+        sizes.append(int(part.sum()))
+    assert np.array_equal(together, filter_components(mask, **options))
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_corners_join_only_with_26_neighbours():
