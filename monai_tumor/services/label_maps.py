@@ -201,17 +201,13 @@ def _integers(values: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
     return rounded.astype(np.int64)
 
 
-<<<<<<< HEAD
-def _check_grids(prediction: LabelMap, truth: LabelMap, *paths: Path) -> None:
-=======
 def _check_grids(
-    prediction: _Volume,
-    truth: _Volume,
+    prediction: LabelMap,
+    truth: LabelMap,
     first: Path | str,
     second: Path | str,
     what: str = "the prediction onto the truth's grid",
 ) -> None:
->>>>>>> h_measures
     """Raise unless the voxels of both lie at the same places.
 
     Corners of the volumes may lie a tenth of a voxel apart: headers round.
