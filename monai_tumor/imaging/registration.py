@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,7 +142,7 @@ def register(
     pull = finest.pull(best.x)
     outcome = _judge(finest, best.x, max_shift_mm, max_turn_degrees)
     return RigidTransform(
-        matrix=np.linalg.inv(pull) if outcome is Outcome.MOVED else np.eye(4),
+        matrix=_inverse(pull) if outcome is Outcome.MOVED else np.eye(4),
         outcome=outcome,
         metric_before=-finest.cost(start),
         metric_after=-finest.cost(best.x),
@@ -173,7 +172,7 @@ def resample(
         order: 1 interpolates linearly, 0 takes the nearest voxel (for label maps).
     """
     matrix = np.eye(4) if transform is None else transform.matrix
-    step = np.linalg.inv(matrix @ image.affine) @ onto.affine  # index to index
+    step = _inverse(matrix @ image.affine) @ onto.affine  # index to index
     voxels = np.asarray(image.voxels, np.float32)
     if order:
         larger = np.abs(step[:3, :3]).max(axis=1)  # edges of the new voxels in old ones
@@ -212,8 +211,8 @@ class _Search:
     ) -> "_Search":
         moving, fixed = shrink(moving, edge), shrink(fixed, edge)
         head = _head(fixed)
-        at = np.argwhere(ndimage.binary_dilation(head, iterations=max(1, round(8 / edge))))
-        at = at[rng.integers(len(at), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
+        near = np.argwhere(ndimage.binary_dilation(head, iterations=max(1, round(8 / edge))))
+        at = near[rng.integers(len(near), size=count)] + rng.uniform(-0.5, 0.5, (count, 3))
         values = ndimage.map_coordinates(_binned(fixed), at.T, order=1, mode="nearest")
         middle = _middle(head, fixed)
         return cls(
@@ -221,7 +220,7 @@ class _Search:
             bins=np.rint(values).astype(np.intp),
             middle=middle,
             moving=_binned(moving),
-            to_index=np.linalg.inv(moving.affine),
+            to_index=_inverse(moving.affine),
             moving_middle=_middle(_head(moving), moving),
         )
 
@@ -242,9 +241,9 @@ class _Search:
         low = np.minimum(values.astype(np.intp), _BINS - 2)
         high_share = values - low
         cell = self.bins[inside] * _BINS + low
-        joint = np.bincount(cell, 1 - high_share, _BINS**2)
-        joint += np.bincount(cell + 1, high_share, _BINS**2)
-        joint = joint.reshape(_BINS, _BINS) / len(values)
+        counts = np.bincount(cell, 1 - high_share, _BINS**2)
+        counts = counts + np.bincount(cell + 1, high_share, _BINS**2)
+        joint = counts.reshape(_BINS, _BINS) / len(values)
         one, other = _entropy(joint.sum(0)), _entropy(joint.sum(1))
         return -(one + other) / max(_entropy(joint.ravel()), 1e-9)
 
@@ -263,7 +262,9 @@ class _Search:
         return ndimage.map_coordinates(self.moving, at, order=1, mode="constant", cval=-1e6)
 
 
-def _minimise(cost: Callable[[Floats], float], start: Floats, level: tuple[float, int, float]) -> Any:
+def _minimise(
+    cost: Callable[[Floats], float], start: Floats, level: tuple[float, int, float]
+) -> Any:
     """Powell's search from `start`, in steps of mm: angles count by what they move."""
     edge, _, tolerance = level
     units = edge * np.array([1, 1, 1, 1 / _RADIUS, 1 / _RADIUS, 1 / _RADIUS])
@@ -315,6 +316,10 @@ def _range(volume: Volume) -> tuple[float, float]:
             " be registered. Look at the file."
         )
     return float(low), float(high)
+
+
+def _inverse(matrix: Floats) -> Floats:
+    return np.asarray(np.linalg.inv(matrix), np.float64)
 
 
 def _entropy(shares: Floats) -> float:
