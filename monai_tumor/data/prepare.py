@@ -24,7 +24,7 @@ from monai_tumor.files import safe_name, write_atomically, write_json
 from monai_tumor.imaging.grids import ROUNDING_MM, SAME_MM, distance_mm
 from monai_tumor.imaging.morphology import largest_piece
 from monai_tumor.imaging.registration import RigidTransform, register, resample
-from monai_tumor.imaging.skull import SkullFinding, has_skull
+from monai_tumor.imaging.skull import SkullFinding, has_skull, outline
 from monai_tumor.imaging.skullstrip import BrainMask, judge, strip
 from monai_tumor.imaging.volume import Volume
 from monai_tumor.labels import Modality, modality
@@ -78,8 +78,9 @@ def prepare_study(
     transforms = _align(study, volumes, target, register)
     placed = {n: _placed(v, grid, transforms.get(n)) for n, v in volumes.items()}
     source, brain = _brain(study, placed, skull, strip, None if mask is None else Path(mask))
+    shown = outline(grid) if brain is None else grid.with_voxels(brain.mask)
     images = tuple(
-        _facts(study, name, volumes[name], grid, transforms.get(name), brain)
+        _facts(study, name, volumes[name], grid, transforms.get(name), shown)
         for name in study.modalities
     )
     prepared = PreparedStudy(
@@ -207,14 +208,13 @@ def _facts(
     volume: Volume,
     grid: Volume,
     transform: RigidTransform | None,
-    brain: BrainMask | None,
+    shown: Volume,
 ) -> PreparedImage:
     file = study.images[study.modalities.index(name) if len(study.images) > 1 else 0]
     if _same_grid(volume, grid):
         placing = Placing.UNCHANGED if _apart(volume, grid) <= SAME_MM else Placing.ROUNDED
         return PreparedImage(name, file, placing, None, 1.0)
-    where = np.ones(grid.voxels.shape, bool) if brain is None else brain.mask
-    covered = _covered(where, volume, grid, transform)
+    covered = _covered(shown, volume, transform)
     if not covered:
         raise StudyError(
             f"Study {study.study!r}: by its header {name} shows nothing of what the reference"
@@ -224,13 +224,11 @@ def _facts(
     return PreparedImage(name, file, placing, transform, covered)
 
 
-def _covered(
-    where: NDArray[np.bool_], volume: Volume, grid: Volume, transform: RigidTransform | None
-) -> float:
-    """Share of a mask on `grid` (every 7th voxel of it) that `volume` reaches."""
-    at = np.argwhere(where)[::7]
+def _covered(shown: Volume, volume: Volume, transform: RigidTransform | None) -> float:
+    """Share of a mask (every 7th voxel of it) that `volume` reaches."""
+    at = np.argwhere(shown.voxels)[::7]
     matrix = np.eye(4) if transform is None else transform.matrix
-    step = np.linalg.inv(matrix @ volume.affine) @ grid.affine
+    step = np.linalg.inv(matrix @ volume.affine) @ shown.affine
     index = at @ step[:3, :3].T + step[:3, 3]
     inside = (index >= -0.5) & (index <= np.array(volume.voxels.shape) - 0.5)
     return float(inside.all(axis=1).mean()) if len(at) else 0.0

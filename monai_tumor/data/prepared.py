@@ -41,7 +41,7 @@ class PreparedImage:
         source: the file it came from.
         placing: how it came to lie on the reference's grid.
         transform: of the registration, where there was one.
-        covered: share of the brain, or without a mask of the reference's grid, that it shows.
+        covered: share that it shows of the brain mask, or without one of what the reference shows.
     """
 
     modality: Modality

@@ -75,11 +75,25 @@ def has_skull(images: Mapping[Modality, Volume]) -> SkullFinding:
     return SkullFinding(with_skull, tuple(n for n in images if n not in with_skull), reason)
 
 
+def outline(image: Volume, share: float = 0.1) -> Volume:
+    """What stands out from the air, in one piece without holes, on a grid of about 3 mm.
+
+    Args:
+        image: a head or a brain.
+        share: of the way from air to the bright end of the values, above which it is no air.
+
+    Returns:
+        voxels: bool, [X / a, Y / b, Z / c].
+    """
+    small = shrink(image, _EDGE)
+    return small.with_voxels(_stands_out(small, _air(small), share))
+
+
 def _sign(image: Volume) -> str:
     """What speaks for a skull; "" for nothing."""
     small = shrink(image, _EDGE)
     voxels, air = small.voxels, _air(small)
-    head = foreground(small, air)
+    head = _stands_out(small, air)
     ml = float(head.sum()) * small.voxel_ml
     if ml > _BRAIN_ML:
         return f"what stands out from the air measures {ml:.0f} mL, more than a brain"
@@ -94,14 +108,7 @@ def _sign(image: Volume) -> str:
     return ""
 
 
-def foreground(image: Volume, air: float, share: float = 0.1) -> Mask:
-    """What stands out from the air, in one piece without holes, [X, Y, Z].
-
-    Args:
-        image: of about 2 to 4 mm a voxel.
-        air: its value there.
-        share: of the way from air to the bright end of the values, above which it is no air.
-    """
+def _stands_out(image: Volume, air: float, share: float = 0.1) -> Mask:
     bright = image.voxels[image.voxels > air]
     high = float(np.percentile(bright, 99)) if bright.size else air + 1
     blurred = ndimage.gaussian_filter(image.voxels, [1.5 / edge for edge in image.spacing])
