@@ -25,13 +25,15 @@ from monai_tumor.imaging.grids import ROUNDING_MM, SAME_MM, distance_mm
 from monai_tumor.imaging.morphology import largest_piece
 from monai_tumor.imaging.registration import RigidTransform, register, resample
 from monai_tumor.imaging.skull import SkullFinding, has_skull, outline
-from monai_tumor.imaging.skullstrip import BrainMask, judge, strip
+from monai_tumor.imaging.skullstrip import BrainMask, judge
+from monai_tumor.imaging.skullstrip import strip as find_brain
 from monai_tumor.imaging.volume import Volume
 from monai_tumor.labels import Modality, modality
 
 Strip = Literal["auto", "always", "never"]
 Volumes = dict[Modality, Volume]
 Affine = NDArray[np.float64]
+_WHOLE = 0.97  # of a head's upper part; an image that shows less has no say in the skull strip
 
 
 def prepare_study(
@@ -77,7 +79,13 @@ def prepare_study(
     skull = None if strip == "always" else has_skull(volumes)
     transforms = _align(study, volumes, target, register)
     placed = {n: _placed(v, grid, transforms.get(n)) for n, v in volumes.items()}
-    source, brain = _brain(study, placed, skull, strip, None if mask is None else Path(mask))
+    upper = _upper(outline(grid))
+    whole = {
+        n: image
+        for n, image in placed.items()
+        if n == target or _covered(upper, volumes[n], transforms.get(n)) > _WHOLE
+    }
+    source, brain = _brain(study, whole, skull, strip, None if mask is None else Path(mask))
     shown = outline(grid) if brain is None else grid.with_voxels(brain.mask)
     images = tuple(
         _facts(study, name, volumes[name], grid, transforms.get(name), shown)
@@ -169,37 +177,43 @@ def _placed(volume: Volume, grid: Volume, transform: RigidTransform | None) -> V
 
 
 def _brain(
-    study: Study,
-    placed: Volumes,
-    skull: SkullFinding | None,
-    how: Strip,
-    given: Path | None,
+    study: Study, placed: Volumes, skull: SkullFinding | None, how: Strip, given: Path | None
 ) -> tuple[MaskSource, BrainMask | None]:
-    """The brain mask that is to be applied, on the reference's grid, and where it came from."""
+    """The brain mask that is to be applied, on the reference's grid, and where it came from.
+
+    Args:
+        study: named in errors.
+        placed: images that show the whole brain, on the reference's grid.
+        skull: what was seen of a skull; None where it was not looked for.
+        how: whether to strip.
+        given: a mask's file.
+    """
     grid = next(iter(placed.values()))
+    stripped = [name for name in (skull.without_skull if skull else ()) if name in placed]
     if given is not None:
         volume = _volume(*_read_file(given, study), given, study)
         same = _same_grid(volume, grid)
         voxels = (volume.voxels if same else resample(volume, grid, order=0)) != 0
-        source = MaskSource.GIVEN
+        source, found = MaskSource.GIVEN, BrainMask(voxels, judge(voxels, grid.affine))
     elif how == "never" or (how == "auto" and not skull):
         return MaskSource.NONE, None
-    elif how == "auto" and skull is not None and skull.without_skull:
-        stripped = [placed[name].voxels for name in skull.without_skull]
-        voxels = largest_piece(
-            np.any([v > 0.01 * np.percentile(v, 99.5) for v in stripped], axis=0)
-        )
-        source = MaskSource.OTHER_MODALITIES
+    elif how == "auto" and stripped:
+        voxels = _shown_in_any([placed[name].voxels for name in stripped])
+        source, found = MaskSource.OTHER_MODALITIES, BrainMask(voxels, judge(voxels, grid.affine))
     else:
-        found = strip(placed)
-        source, voxels = MaskSource.STRIPPED, found.mask
-    if not voxels.any():
+        source, found = MaskSource.STRIPPED, find_brain(placed)
+    if not found.mask.any():
         where = "the given mask is empty there" if given else "the skull strip found none"
         raise StudyError(
             f"Study {study.study!r} has no brain on its reference's grid: {where}. "
             "Give a brain mask that covers it, or images that are skull-stripped."
         )
-    return source, BrainMask(voxels, judge(voxels, grid.affine))
+    return source, found
+
+
+def _shown_in_any(images: list[NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """The largest piece of what is not background in any of some skull-stripped images."""
+    return largest_piece(np.any([v > 0.01 * np.percentile(v, 99.5) for v in images], axis=0))
 
 
 def _facts(
@@ -222,6 +236,14 @@ def _facts(
         )
     placing = Placing.REGISTERED if transform else Placing.RESAMPLED
     return PreparedImage(name, file, placing, transform, covered)
+
+
+def _upper(head: Volume) -> Volume:
+    """The part of a head's mask, at most 140 mm from the top, that the brain lies in."""
+    at = np.indices(head.voxels.shape, sparse=True)
+    height = sum(head.affine[2, axis] * at[axis] for axis in range(3)) + head.affine[2, 3]
+    top = np.max(height, where=head.voxels, initial=-np.inf)
+    return head.with_voxels(head.voxels & (height > top - 140))
 
 
 def _covered(shown: Volume, volume: Volume, transform: RigidTransform | None) -> float:

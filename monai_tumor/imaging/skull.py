@@ -63,10 +63,16 @@ def has_skull(images: Mapping[Modality, Volume]) -> SkullFinding:
     the surface, lies around what is inside. Both are signs of adult heads; of less than half a
     litre nothing is said.
 
+    Where some images do, one whose air is not all of one value does too: nobody took it off there.
+
     Args:
         images: each on any grid.
     """
     signs = {name: _sign(image) for name, image in images.items()}
+    if any(signs.values()):
+        for name, image in images.items():
+            if not signs[name] and not _is_masked(image):
+                signs[name] = "its air is not masked, and other images show the skull"
     with_skull = tuple(name for name, sign in signs.items() if sign)
     if with_skull:
         reason = "; ".join(f"{name}: {signs[name]}" for name in with_skull)
@@ -106,6 +112,12 @@ def _sign(image: Volume) -> str:
     if ratio < _DARK_LAYER:
         return f"a layer as dark as bone ({ratio:.2f} of what lies around it) is below the surface"
     return ""
+
+
+def _is_masked(image: Volume) -> bool:
+    """Whether a third of the image has exactly one value, as what was cut away has."""
+    sample = image.voxels[::3, ::3, ::3]
+    return bool(np.unique(sample, return_counts=True)[1].max() > sample.size / 3)
 
 
 def _stands_out(image: Volume, air: float, share: float = 0.1) -> Mask:

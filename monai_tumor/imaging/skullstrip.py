@@ -8,7 +8,7 @@ affine. A trained network does better on patients; where masks matter, give one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ _SULCI_MM = 8.0
 _VOLUME_ML = (700.0, 2100.0)
 _SYMMETRY = 0.78  # 19 patients: 0.81 to 0.97
 _SOLIDITY = 0.75  # 19 patients: 0.81 to 0.87
+_CUT = 0.1  # of a head's largest section; a nose or an ear is less
 _BORDER = 0.01  # 19 patients: at most 0.0015
 
 
@@ -105,7 +106,11 @@ def strip(images: Mapping[Modality, Volume]) -> BrainMask:
     brain = close(brain, _SULCI_MM, frame.grid.spacing)
     soft = ndimage.gaussian_filter(brain.astype(np.float32), [1.5 / s for s in frame.grid.spacing])
     mask = resample(frame.grid.with_voxels(soft), grid) > 0.5
-    return BrainMask(mask, judge(mask, grid.affine))
+    quality = judge(mask, grid.affine)
+    if cut := _cut_sides((frame.depth > 0) & (frame.reach < 1.3)):
+        problem = f"the image cuts the head at its {', '.join(cut)}, where the mask is not reliable"
+        quality = replace(quality, problems=(*quality.problems, problem))
+    return BrainMask(mask, quality)
 
 
 def judge(mask: NDArray[Any], affine: NDArray[np.float64]) -> StripQuality:
@@ -273,6 +278,21 @@ def _without_stalks(mask: Mask, frame: _Frame) -> Mask:
     spacing = frame.grid.spacing
     bulk = largest_piece(depth_inside(mask, spacing) > 4, frame.middle)
     return np.asarray(mask & dilate(bulk, 7.0, spacing))
+
+
+def _cut_sides(head: Mask) -> list[str]:
+    """Where a head goes on beyond the image, but for below, where it may.
+
+    Args:
+        head: without face and neck; axes run right, anterior, superior.
+    """
+    sides = (("left", "right"), ("back", "front"), ("", "top"))
+    out = []
+    for axis, names in enumerate(sides):
+        areas = head.sum(tuple({0, 1, 2} - {axis}))
+        ends = (areas[0], areas[-1])
+        out += [n for n, end in zip(names, ends, strict=True) if n and end > _CUT * areas.max()]
+    return out
 
 
 def _symmetry(mask: Mask) -> float:

@@ -84,6 +84,15 @@ def test_the_skull_comes_off(tmp_path):
     assert any("stripped by a simple method" in line for line in done.warnings)
 
 
+def test_an_image_of_a_part_of_the_head_does_not_spoil_the_strip(tmp_path):
+    images = volumes(head())
+    images[T2W] = Volume(images[T2W].voxels[:, :, :30], head().affine)
+    done = prepare_study(written(tmp_path / "in", images), tmp_path / "work", register=False)
+    mask = np.asarray(nib.load(done.mask).dataobj) > 0
+    brain = head().brain
+    assert mask[:, :, 30:].sum() > 0.8 * brain[:, :, 30:].sum()
+
+
 def test_a_stripped_study_on_one_grid_is_left_alone(tmp_path):
     study = written(tmp_path / "in", volumes(head(), skull=False))
     done = prepare_study(study, tmp_path / "work")

@@ -29,6 +29,14 @@ def test_the_images_that_have_a_skull_are_named():
     assert "t1n:" not in str(finding)
 
 
+def test_an_image_whose_air_is_not_masked_is_not_taken_for_stripped():
+    images = volumes(head())
+    brain = volumes(head(), skull=False)[Modality.T1N]
+    noise = np.random.default_rng(0).random(brain.voxels.shape, np.float32)
+    images[Modality.T1N] = brain.with_voxels(brain.voxels + noise)
+    assert Modality.T1N in has_skull(images).with_skull
+
+
 def test_bone_gives_away_a_head_that_the_image_cuts():
     phantom = head()
     middle = slice(24, 40)  # 48 mm of a head: less than a brain's volume

@@ -91,6 +91,7 @@ def test_a_head_that_the_image_cuts_is_no_silent_failure():
         return {name: Volume(v.voxels[:, :, part], v.affine) for name, v in volumes(head()).items()}
 
     assert "image's border cuts it" in str(strip(slab(slice(18, 64))).quality)
+    assert "cuts the head at its top" in str(strip(slab(slice(0, 52))).quality)
     with pytest.raises(StudyError, match="too little of a head"):
         strip(slab(slice(45, 57)))
 
