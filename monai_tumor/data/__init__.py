@@ -8,7 +8,7 @@ from monai_tumor.data.items import (
     validation_items,
 )
 from monai_tumor.data.memory import studies_in_memory
-from monai_tumor.data.prepare import prepare_study
+from monai_tumor.data.prepare import on_one_grid, prepare_study
 from monai_tumor.data.prepared import PreparedStudy
 from monai_tumor.data.studies import Study, find_studies, study_from_files
 
@@ -19,6 +19,7 @@ __all__ = [
     "find_studies",
     "inference_items",
     "make_datalist",
+    "on_one_grid",
     "prepare_study",
     "split_facts",
     "studies_in_memory",

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_tumor.data.headers import UNREADABLE, not_readable
+from monai_tumor.data.headers import UNREADABLE, not_readable, read_header
 from monai_tumor.data.prepared import MaskSource, Placing, PreparedImage, PreparedStudy
 from monai_tumor.data.problems import short
 from monai_tumor.data.study import Study
@@ -64,6 +64,7 @@ def prepare_study(
 
     Raises:
         StudyError: an image cannot be read, placed or registered, or no brain is found.
+        SchemeError: no modality is called like the reference.
         InputError: an unknown option, or the folder cannot be written to.
     """
     if strip not in get_args(Strip):
@@ -97,6 +98,25 @@ def prepare_study(
     if brain is None and all(image.placing is Placing.UNCHANGED for image in images):
         return prepared
     return _write(prepared, placed, brain, Path(folder))
+
+
+def on_one_grid(study: Study) -> bool:
+    """Whether all images lie on one grid, by their headers alone; True of a single 4D file.
+
+    Raises:
+        StudyError: a file cannot be read.
+    """
+    headers = []
+    for path in study.images:
+        try:
+            headers.append(read_header(path))
+        except UNREADABLE as error:
+            raise StudyError(f"Study {study.study!r}: {not_readable(path, error)}") from error
+    first = headers[0]
+    return all(
+        h.shape == first.shape and distance_mm(h.affine, first.affine, h.shape) <= SAME_MM
+        for h in headers
+    )
 
 
 def _read(study: Study) -> Volumes:
@@ -160,7 +180,10 @@ def _align(
     for name, volume in volumes.items():
         if not wanted or _same_grid(volume, volumes[target]):
             continue
-        found = register(volume, volumes[target])
+        try:
+            found = register(volume, volumes[target])
+        except InputError as error:
+            raise StudyError(f"Study {study.study!r}, {name} to {target}: {error}") from None
         if found.refused:
             raise StudyError(
                 f"Study {study.study!r}: {name} cannot be registered to {target}: {found}. Look at"

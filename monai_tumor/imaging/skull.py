@@ -100,6 +100,8 @@ def _sign(image: Volume) -> str:
     small = shrink(image, _EDGE)
     voxels, air = small.voxels, _air(small)
     head = _stands_out(small, air)
+    box = _box(head)
+    voxels, head = voxels[box], head[box]
     ml = float(head.sum()) * small.voxel_ml
     if ml > _BRAIN_ML:
         return f"what stands out from the air measures {ml:.0f} mL, more than a brain"
@@ -124,7 +126,16 @@ def _stands_out(image: Volume, air: float, share: float = 0.1) -> Mask:
     bright = image.voxels[image.voxels > air]
     high = float(np.percentile(bright, 99)) if bright.size else air + 1
     blurred = ndimage.gaussian_filter(image.voxels, [1.5 / edge for edge in image.spacing])
-    return close(largest_piece(blurred > air + share * (high - air)), 6.0, image.spacing)
+    piece = largest_piece(blurred > air + share * (high - air))
+    box = _box(piece)
+    piece[box] = close(piece[box], 6.0, image.spacing)
+    return piece
+
+
+def _box(mask: Mask, margin: int = 3) -> tuple[slice, ...]:
+    """The part of the grid that holds a mask, and a margin where there is room."""
+    found = ndimage.find_objects(mask.view(np.uint8)) or [tuple(slice(0, n) for n in mask.shape)]
+    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in found[0])
 
 
 def _air(image: Volume) -> float:

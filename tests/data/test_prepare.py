@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from heads import grid, head, motion, scanned, volumes
 
-from monai_tumor.data import Study, prepare_study
+from monai_tumor.data import Study, on_one_grid, prepare_study
 from monai_tumor.data.prepared import MaskSource, Placing
 from monai_tumor.data.study import study_from_files
 from monai_tumor.errors import InputError, StudyError
@@ -40,6 +40,7 @@ def differing(skull: bool) -> dict[Modality, Volume]:
 def test_images_of_other_grids_come_to_the_reference(tmp_path):
     study = written(tmp_path / "in", differing(skull=False))
     work = tmp_path / "work"
+    assert not on_one_grid(study)
     done = prepare_study(study, work)
     assert done.changed
     assert not done.skull
@@ -96,6 +97,7 @@ def test_an_image_of_a_part_of_the_head_does_not_spoil_the_strip(tmp_path):
 def test_a_stripped_study_on_one_grid_is_left_alone(tmp_path):
     study = written(tmp_path / "in", volumes(head(), skull=False))
     done = prepare_study(study, tmp_path / "work")
+    assert on_one_grid(study)
     assert done.study is study
     assert not done.changed
     assert not (tmp_path / "work").exists()
@@ -214,9 +216,16 @@ def test_mistakes_are_told(tmp_path):
     images[T2F] = Volume(noise, np.diag([3.0, 3.0, 3.0, 1.0]))
     with pytest.raises(StudyError, match=r"t2f cannot be registered to t1c: .*turn registration"):
         prepare(written(tmp_path / "noise", images))
+    images[T2F] = Volume(0 * noise, images[T2F].affine)
+    with pytest.raises(StudyError, match="t2f to t1c: An image has hardly any values that differ"):
+        prepare(written(tmp_path / "blank", images))
+    images[T2F] = Volume(noise, images[T2F].affine)
     noise[3, 4, 5] = np.nan
     with pytest.raises(StudyError, match="1 voxels of t2f are not finite"):
         prepare(written(tmp_path / "nan", images))
     study.images[0].write_bytes(study.images[0].read_bytes()[:2000])
     with pytest.raises(StudyError, match=r"P1-t1n\.nii\.gz is not a readable NIfTI file"):
         prepare(study)
+    study.images[0].unlink()
+    with pytest.raises(StudyError, match=r"P1-t1n\.nii\.gz is not there"):
+        on_one_grid(study)
