@@ -17,8 +17,8 @@ from monai_tumor.errors import ImageError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
 _DICOM = frozenset({".dcm", ".dicom", ".ima"})
-# Only these decoders run, whatever the ending says; MPO is what some cameras write as .jpg.
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP")
+# Only these decoders run, whatever the ending says. Some cameras' JPEG opens as MPO.
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _ORIENTATION = 0x0112  # Exif
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # ITU-R BT.601, as Pillow
@@ -78,7 +78,7 @@ def decode(
         raise ImageError(f"{path.name} has no frame {frame}: it is no DICOM file.")
     try:
         with Image.open(path, formats=_FORMATS) as opened:
-            _check_size(path, opened, (limits or Limits()).frame_pixels)
+            _check(path, opened, (limits or Limits()).frame_pixels)
             opened.load()
             return _pixels(path, opened)
     except ImageError:
@@ -117,7 +117,7 @@ def _unit(stored: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32
     return stored.astype(np.float32, copy=False)
 
 
-def _check_size(path: Path, opened: Image.Image, most: int) -> None:
+def _check(path: Path, opened: Image.Image, most: int) -> None:
     width, height = opened.size
     if width * height > most:
         raise ImageError(
@@ -127,6 +127,10 @@ def _check_size(path: Path, opened: Image.Image, most: int) -> None:
     frames = getattr(opened, "n_frames", 1)
     if frames > 1 and opened.format != "MPO":
         raise ImageError(f"{path.name} holds {frames} pictures. Save each as a file of its own.")
+    # Pillow 13 turns an uncompressed TIFF twice on loading, and a compressed one rightly.
+    turned = opened.format == "TIFF" and opened.getexif().get(_ORIENTATION, 1) != 1
+    if turned and opened.info.get("compression") == "raw":
+        raise ImageError(f"{path.name} is an uncompressed TIFF turned by a tag. Save it upright.")
 
 
 def _pixels(path: Path, image: Image.Image) -> NDArray[np.uint8] | NDArray[np.float32]:
