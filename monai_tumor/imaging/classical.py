@@ -127,7 +127,7 @@ def head(slice_: Grey) -> Mask:
         edge[:frame] = 0  # a frame drawn around the picture is no head
     # Dark tissue lies below the threshold of bright fat against air: half of it still is not air.
     bright = isotropic_closing(slice_ > threshold / 2, 3)
-    return np.asarray(ndimage.binary_fill_holes(_largest(bright)))
+    return _largest(ndimage.binary_fill_holes(bright))  # filled first: a scalp is a ring
 
 
 def strip_skull(slice_: Grey, method: Stripping = "histogram") -> Mask:
