@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_tumor import __version__
-from monai_tumor.errors import MonaiTumorError
+from monai_tumor.errors import InputError, MonaiTumorError
 from monai_tumor.labels import SCHEMES
 
 LEFT_OUT = 3
@@ -255,6 +255,27 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-pictures", action="store_true", help="leave the key images out")
 
 
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="DATASET",
+        help="folder [split/]class/picture, CSV (path,label[,patient][,split]) or slice datalist",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="folder for audit.json, .txt, twins.csv")
+    parser.add_argument(
+        "--patient", metavar="REGEX", help="finds the patient in a path; its first group counts"
+    )
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="CLASS=NAME",
+        help="call a class otherwise, so that data sets can be compared; may be repeated",
+    )
+
+
 # -- what they call
 
 
@@ -333,6 +354,19 @@ def _export(options: argparse.Namespace) -> Any:
         series=options.series,
         resample=options.resample,
     )
+
+
+def _audit(options: argparse.Namespace) -> Any:
+    from monai_tumor.data.slices import audit
+
+    rename = dict(one.split("=", 1) if "=" in one else (one, "") for one in options.rename)
+    if not all(rename.values()):
+        raise InputError("--rename takes CLASS=NAME, such as glioma_tumor=glioma.")
+    with _Steps("reading slices") as steps:
+        found = audit(options.paths, patient=options.patient, rename=rename, on_read=steps.advance)
+    if options.output is not None:
+        found.save(options.output)
+    return found
 
 
 def _compare(options: argparse.Namespace) -> Any:
@@ -482,6 +516,12 @@ COMMANDS = {
         "Write a mask as DICOM SEG, its measurements as SR, and key images.",
         _export_arguments,
         _export,
+    ),
+    "audit": Command(
+        "Show what sets of 2D slices repeat, contradict and leak, within and between them.",
+        _audit_arguments,
+        _audit,
+        left_out=lambda result: not result.clean,
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

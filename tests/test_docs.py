@@ -2,13 +2,17 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from monai_tumor.cli import main
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +43,25 @@ def test_make_targets_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ([\w-]+)", "".join(BLOCKS)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_commands_of_the_slices_page_run(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "slices.md").read_text(encoding="utf-8")
+    random = np.random.default_rng(0)
+    for folder in ("pictures/glioma", "pictures/none", "others/glioma_tumor", "others/none"):
+        for number in range(20):
+            path = tmp_path / folder / f"p{number:02d}_1.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (24, 24), np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path)
+    (commands,) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    for line in commands.splitlines():
+        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(code, {})
+    assert "no leak" in capsys.readouterr().out
+    assert (tmp_path / "split.json").is_file()
+    assert (tmp_path / "audit" / "twins.csv").is_file()
 
 
 @pytest.mark.slow

@@ -1,0 +1,32 @@
+"""2D slices and their classes: found, read, checked for twins, split so that nothing leaks."""
+
+from monai_tumor.data.slices.find import find_slices
+from monai_tumor.data.slices.findings import Audit, audit, audit_prints
+from monai_tumor.data.slices.fingerprints import Fingerprints, fingerprint
+from monai_tumor.data.slices.items import LeftOut, SliceDataset, SliceItem
+from monai_tumor.data.slices.leaks import Leak, LeakStamp, require_no_leak
+from monai_tumor.data.slices.pictures import decode, read_picture
+from monai_tumor.data.slices.splits import assign, group
+from monai_tumor.data.slices.twins import TWIN, Twins, find_twins
+
+__all__ = [
+    "TWIN",
+    "Audit",
+    "Fingerprints",
+    "Leak",
+    "LeakStamp",
+    "LeftOut",
+    "SliceDataset",
+    "SliceItem",
+    "Twins",
+    "assign",
+    "audit",
+    "audit_prints",
+    "decode",
+    "find_slices",
+    "find_twins",
+    "fingerprint",
+    "group",
+    "read_picture",
+    "require_no_leak",
+]

@@ -1,0 +1,165 @@
+"""Whether a picture is on two sides of a split, and the refusal to train on such a split."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_tumor.data.slices.fingerprints import Fingerprints, fingerprint
+from monai_tumor.data.slices.items import TEST, TRAIN, VALIDATION, SliceDataset
+from monai_tumor.data.slices.twins import TWIN, Twins, find_twins
+from monai_tumor.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Leak:
+    """How many slices of one side are on another too. Each count includes the ones before it.
+
+    Attributes:
+        side: such as "test".
+        slices: of that side.
+        files: those with a byte-identical twin on another side.
+        pixels: with a twin of equal pixels.
+        near: with a near twin.
+        turned: with a near twin, mirrored and turned ones too.
+        leaking: with any twin or of a patient who is on another side.
+    """
+
+    side: str
+    slices: int
+    files: int
+    pixels: int
+    near: int
+    turned: int
+    leaking: int
+
+    @property
+    def share(self) -> float:
+        """Of the side's slices, those that leak."""
+        return self.leaking / self.slices if self.slices else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "share": round(self.share, 4)}
+
+    def __str__(self) -> str:
+        """Such as `test: 75.7% of 1311 leak (16.5% byte-identical, 37.1% near, ...)`."""
+
+        def percent(count: int) -> str:
+            return f"{100 * count / max(self.slices, 1):.1f}%"
+
+        return (
+            f"{self.side}: {percent(self.leaking)} of {self.slices} leak ({percent(self.files)}"
+            f" byte-identical, {percent(self.pixels)} with equal pixels, {percent(self.near)} near,"
+            f" {percent(self.turned)} with mirrored or turned ones)"
+        )
+
+
+@dataclass(frozen=True)
+class LeakStamp:
+    """What every result says of the split it was made on.
+
+    Attributes:
+        leaks: one a side: test against training and validation, validation against training, each
+            fold against the others.
+        at: least correlation of near twins.
+        allowed: training on a leaking split was asked for.
+    """
+
+    leaks: tuple[Leak, ...]
+    at: float = TWIN
+    allowed: bool = False
+
+    @property
+    def leaking(self) -> bool:
+        """Whether any side leaks."""
+        return any(leak.leaking for leak in self.leaks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "leaking": self.leaking,
+            "allowed": self.allowed,
+            "twin_correlation": self.at,
+            "sides": [leak.as_dict() for leak in self.leaks],
+        }
+
+    def __str__(self) -> str:
+        """A line that no reader of a result can miss, or `no leak`."""
+        bad = [str(leak) for leak in self.leaks if leak.leaking]
+        if not bad:
+            return f"no leak (no twins of correlation {self.at:g} or more, no patient on two sides)"
+        return "LEAKING SPLIT, results are too good: " + "; ".join(bad)
+
+
+def require_no_leak(
+    dataset: SliceDataset, prints: Fingerprints | None = None, *, allow: bool = False
+) -> LeakStamp:
+    """The stamp for results made on this split.
+
+    Args:
+        dataset: with sides or folds; every picture is decoded once, about 2,000 a second.
+        prints: its fingerprints, where they are there already; its items are those that count.
+        allow: go on in spite of a leak, which the stamp then says.
+
+    Raises:
+        TrainingError: the split leaks, and that is not allowed.
+    """
+    prints = prints or fingerprint(dataset)
+    stamp = stamp_of(prints, find_twins([prints]), allow=allow)
+    if stamp.leaking and not allow:
+        worst = max(stamp.leaks, key=lambda leak: leak.share)
+        raise TrainingError(
+            f"This split leaks: {worst}. Split by group (assign), or allow it (--allow-leak), which"
+            " every result will say."
+        )
+    return stamp
+
+
+def stamp_of(prints: Fingerprints, twins: Twins, *, allow: bool = False) -> LeakStamp:
+    """The stamp of a split whose twins are known; see `require_no_leak`."""
+    items = prints.dataset.items
+    splits = np.array([item.split or "" for item in items])
+    folds = np.array([-1 if item.fold is None else item.fold for item in items])
+    training = splits == TRAIN
+    sides = [
+        (TEST, splits == TEST, training | (splits == VALIDATION)),
+        (VALIDATION, splits == VALIDATION, training),
+        *((f"fold {n}", folds == n, training & (folds != n)) for n in sorted({*folds} - {-1})),
+    ]
+    found = [leak_of(name, prints, twins, here, there) for name, here, there in sides if here.any()]
+    return LeakStamp(tuple(found), twins.at, allow)
+
+
+def leak_of(
+    side: str,
+    prints: Fingerprints,
+    twins: Twins,
+    here: NDArray[np.bool_],
+    there: NDArray[np.bool_],
+) -> Leak:
+    """How many of the slices `here` [slices] have a twin, or are of a patient, `there` [slices]."""
+    patients = [item.patient for item in prints.dataset.items]
+    known = {p for p, seen in zip(patients, there, strict=True) if seen and p is not None}
+    files, pixels, near, turned = shared(twins, here, there)
+    leaking = turned | (here & np.array([p in known for p in patients]))
+    counts = (int(mask.sum()) for mask in (here, files, pixels, near, turned, leaking))
+    return Leak(side, *counts)
+
+
+def shared(
+    twins: Twins, here: NDArray[np.bool_], there: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Slices `here` with a twin `there`: of equal bytes, equal pixels, near, near or turned."""
+    files = here & np.isin(twins.files, twins.files[there])
+    seen = np.zeros(int(twins.pictures.max()) + 1, bool)
+    seen[twins.pictures[there]] = True
+    pixels = here & seen[twins.pictures]
+    found = []
+    for pairs in (twins.pairs[twins.turns == 0], twins.pairs):
+        beside = np.zeros_like(seen)
+        beside[pairs[seen[pairs[:, 1]], 0]] = True
+        beside[pairs[seen[pairs[:, 0]], 1]] = True
+        found.append(pixels | (here & beside[twins.pictures]))
+    return files, pixels, found[0], found[1]
