@@ -197,6 +197,37 @@ def _convert_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _deidentify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="files, folders, zip, DICOMDIR"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="new or empty folder")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        choices=[
+            "full-dates",
+            "modified-dates",
+            "uids",
+            "device",
+            "institution",
+            "patient",
+            "descriptors",
+            "safe-private",
+        ],
+        help="an option of PS3.15: what to retain, or a cleaning to do; may be repeated",
+    )
+    parser.add_argument(
+        "--salt", type=Path, metavar="FILE", help="keep the salt here, so that later runs fit"
+    )
+    parser.add_argument(
+        "--allow-burned-in",
+        action="store_true",
+        help="take screen copies, ultrasound and the like, which may show names",
+    )
+
+
 # -- what they call
 
 
@@ -259,6 +290,20 @@ def _convert(options: argparse.Namespace) -> Any:
             repair=options.repair,
             keep_identity=options.keep_identity,
             on_series=steps.advance,
+        )
+
+
+def _deidentify(options: argparse.Namespace) -> Any:
+    from monai_tumor.dicom import deidentify
+
+    with _Steps("de-identifying files") as steps:
+        return deidentify(
+            options.inputs,
+            options.output,
+            options=options.option,
+            salt_file=options.salt,
+            allow_burned_in=options.allow_burned_in,
+            on_file=steps.advance,
         )
 
 
@@ -362,6 +407,12 @@ COMMANDS = {
         "Convert DICOM series to NIfTI: rightly, or refused with the reason.",
         _convert_arguments,
         _convert,
+        left_out=lambda result: bool(result.refused),
+    ),
+    "deidentify": Command(
+        "De-identify DICOM files by the Basic Profile of PS3.15; headers, not pixels.",
+        _deidentify_arguments,
+        _deidentify,
         left_out=lambda result: bool(result.refused),
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
