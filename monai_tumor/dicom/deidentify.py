@@ -4,9 +4,11 @@ find files -> read -> refuse what cannot be made safe -> scrub -> write under nu
 a file says, and no name of a file or folder, reaches a path, a message or the result.
 """
 
+import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,8 +120,9 @@ def _find(
             directories += sum(1 for one in path.rglob("*") if one.name.upper() == "DICOMDIR")
         directories += path.is_file() and path.name.upper() == "DICOMDIR"
         try:
-            for source in find([path], scratch, limits):
-                found.setdefault(source.path, source)
+            with _silent():
+                for source in find([path], scratch, limits):
+                    found.setdefault(source.path, source)
         except RefusalError as error:
             refused.append(DeidentifiedFile(0, str(path), refused=error.reason))
     return list(found.values()), refused, directories
@@ -144,6 +147,19 @@ def _raise_nothing(result: Deidentification, given: Sequence[Path | str]) -> Non
     raise RefusalError(first.refused or Reason.UNREADABLE, f"In {where}: {first}{more}")
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide what pydicom warns of and logs, which quotes values."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with quiet():
+            yield
+    finally:
+        logger.setLevel(level)
+
+
 @dataclass
 class _Run:
     """Writes files into one folder, each patient, study and series under a number of its own."""
@@ -164,7 +180,7 @@ class _Run:
         """What became of one file; None where it is not DICOM and only lies in an input."""
         nameless = Source(source.path, f"file {number}", source.named)
         try:
-            with quiet():
+            with _silent():
                 ds = _read(nameless, self.limits)
                 if ds is None:
                     return None

@@ -8,6 +8,7 @@ import secrets
 import uuid
 from pathlib import Path
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 from monai_tumor.errors import DicomError
@@ -15,8 +16,8 @@ from monai_tumor.files import write_text
 
 _LEAST_SALT = 16
 _DAYS = (366, 3650)
-_DATE_TIME = re.compile(r"(\d{8})(\d{0,6}(?:\.\d{1,6})?(?:[+-]\d{4})?)")
-_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?")
+_DATE_TIME = re.compile(r"(\d{8})(\d{0,6}(?:\.\d{1,6})?(?:[+-]\d{4})?)", re.ASCII)
+_TIME = re.compile(r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?", re.ASCII)
 
 
 class Pseudonyms:
@@ -33,7 +34,7 @@ class Pseudonyms:
 
     def uid(self, old: str) -> str:
         """A UID under 2.25 (PS3.5 B.2) for `old`; registered ones, such as classes, stay."""
-        if not old or UID(old).name != old:
+        if not old or UID(old, validation_mode=IGNORE).name != old:
             return old
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', old)[:16], version=4).int}"
 

@@ -52,7 +52,7 @@ _NAMING = ("PN", "LT", "ST", "UT", "UR", "AE", "AS", "UN")
 _WORDS = ("LO", "SH", "UC", "CS")
 _TEXTS = (*_WORDS, "PN", "LT", "ST", "UT", "UR", "AE")
 _NUMBERS = re.compile(rb"[-+0-9.eE \\\0]*")
-_AGE = re.compile(r"\d{3}[DWMY]")
+_AGE = re.compile(r"[0-9]{3}[DWMY]")
 _GROUPS_OF_FILES = (0x0000, 0x0002, 0x0004, 0x0006)  # commands, meta information, directories
 # Patient, order, visit, waveforms and voices, signatures and encrypted originals, results: what the
 # table does not list of these is not kept.
@@ -189,7 +189,7 @@ class Scrubber:
         if tag.group in _GROUPS_NOT_KEPT or tag.group >> 8 in (0x50, 0x60) or tag.element == 0:
             return Action.REMOVE
         if vr == "UI":
-            return Action.UID
+            return Action.KEEP if Option.UIDS in self._options else Action.UID
         if vr in _TIMES:
             if Option.FULL_DATES in self._options:
                 return Action.KEEP
