@@ -22,6 +22,7 @@ _WHY: Mapping[Reason, str] = MappingProxyType(
         "text",
         Reason.BAD_HEADER: "it has no SOP class or instance UID",
         Reason.NESTED_TOO_DEEP: "its sequences nest too deep",
+        Reason.TRUNCATED: "its pixels are cut short",
         Reason.TOO_LARGE: "it is too large",
         Reason.UNDECODABLE: "its transfer syntax is private",
         Reason.NOT_FOUND: "there is no such file or folder",

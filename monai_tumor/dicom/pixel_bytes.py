@@ -7,6 +7,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
+from monai_tumor.dicom.reasons import Reason, RefusalError
+
 _JPEG = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes)
 _END = b"\xff\xd9"
 # Application segments that decoders need: JFIF without a thumbnail, Adobe's and HP's colour
@@ -20,12 +22,17 @@ def strip_pixels(ds: Dataset) -> None:
 
     Native data: what follows the last pixel. JPEG, JPEG-LS and JPEG 2000: comments, application
     segments (Exif among them) and what follows the end of a frame. Others stay as they are.
+
+    Raises:
+        RefusalError: native pixel data are cut short.
     """
     if "PixelData" not in ds:
         return
     syntax = ds.file_meta.get("TransferSyntaxUID")
     if syntax is None or not syntax.is_compressed or not syntax.is_encapsulated:
         length = get_expected_length(ds)
+        if len(ds.PixelData) < length:
+            raise RefusalError(Reason.TRUNCATED, "Fewer bytes than pixels.")
         if len(ds.PixelData) > length + length % 2:
             ds.PixelData = ds.PixelData[:length] + b"\0" * (length % 2)
         return

@@ -48,7 +48,7 @@ _DUMMIES: dict[str, Any] = {
     **dict.fromkeys(("OB", "UN"), b"\0\0"),
 }
 _TIMES = ("DA", "DT", "TM")
-_NAMING = ("PN", "LT", "ST", "UT", "UR", "AE", "AS", "UN")
+_NAMING = ("PN", "LT", "ST", "UT", "UC", "UR", "AE", "AS", "UN")
 _WORDS = ("LO", "SH", "UC", "CS")
 _TEXTS = (*_WORDS, "PN", "LT", "ST", "UT", "UR", "AE")
 _NUMBERS = re.compile(rb"[-+0-9.eE \\\0]*")
@@ -196,7 +196,7 @@ class Scrubber:
             return Action.SHIFT if Option.MODIFIED_DATES in self._options else Action.REMOVE
         if keyword_for_tag(tag) == "SegmentLabel":  # of type 1 in a segmentation
             return Action.DUMMY
-        if vr in _NAMING or (vr in ("LO", "SH", "UC") and _DESCRIBING.search(keyword_for_tag(tag))):
+        if vr in _NAMING or (vr in ("LO", "SH") and _DESCRIBING.search(keyword_for_tag(tag))):
             return Action.REMOVE
         if vr[0] == "O" and tag.group not in _BYTES_KEPT_IN:
             return Action.REMOVE
