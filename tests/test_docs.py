@@ -2,13 +2,16 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
+from dicom.generator import Grid, classic, save_all
 
+from monai_tumor.cli import main
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +42,25 @@ def test_make_targets_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ([\w-]+)", "".join(BLOCKS)):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_commands_of_the_dicom_page_run(tmp_path, monkeypatch, capsys):
+    """Each on its own study of four slices, one of which is a secondary capture."""
+    page = (ROOT / "docs" / "dicom.md").read_text(encoding="utf-8")
+    lines = "".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
+    files = classic(Grid(count=4))
+    files[3].SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    save_all(files, tmp_path / "study")
+    monkeypatch.chdir(tmp_path)
+    assert len(lines) == 3
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "monai-tumor"
+        assert main(arguments) == (0 if "--allow-burned-in" in arguments else 3), line
+        folder = tmp_path / arguments[arguments.index("-o") + 1]
+        written = 4 if "--allow-burned-in" in arguments else 3
+        assert len(list(folder.rglob("*.dcm"))) == written
+        assert "Secret" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

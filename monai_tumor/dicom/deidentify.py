@@ -239,7 +239,7 @@ def _check(ds: Dataset, allow_burned_in: bool) -> None:
     if allow_burned_in:
         return
     storage, kinds = _identity(ds, "SOPClassUID"), _identity(ds, "ImageType").upper()
-    if storage.startswith(_SECONDARY_CAPTURE) or "ConversionType" in ds:
+    if _is_of(storage, _SECONDARY_CAPTURE) or "ConversionType" in ds:
         raise RefusalError(Reason.SECONDARY_CAPTURE, "A secondary capture.")
     in_bits = any(
         tag.group >> 8 == 0x60 and tag.element == 0x0102 and ds[tag].value
@@ -248,11 +248,16 @@ def _check(ds: Dataset, allow_burned_in: bool) -> None:
     if (
         in_bits
         or _identity(ds, "BurnedInAnnotation").strip().upper() == "YES"
-        or storage.startswith(_DRAWN_UPON)
+        or _is_of(storage, *_DRAWN_UPON)
         or _identity(ds, "Modality").strip().upper() in _DRAWN_UPON_MODALITIES
         or any(word in kinds for word in _SCREENS)
     ):
         raise RefusalError(Reason.BURNED_IN, "There may be text in its pixels.")
+
+
+def _is_of(storage: str, *families: str) -> bool:
+    """Whether a SOP class is one of `families` or stands below one: 7 and 7.1, not 77."""
+    return any(f"{storage}.".startswith(f"{family}.") for family in families)
 
 
 def _identity(ds: Dataset, keyword: str) -> str:

@@ -316,6 +316,44 @@ def test_what_may_have_names_in_its_pixels_is_refused_unless_asked_for(made, rea
 
 
 @pytest.mark.parametrize(
+    "storage",
+    [
+        "1.2.840.10008.5.1.4.1.1.30",  # parametric map: not 3
+        "1.2.840.10008.5.1.4.1.1.66.4",  # segmentation: not 6
+        "1.2.840.10008.5.1.4.1.1.481.2",  # dose
+        "1.2.840.10008.5.1.4.1.1.128",  # PET
+    ],
+)
+def test_classes_whose_number_only_begins_alike_are_taken(storage, tmp_path):
+    save(burned(SOPClassUID=storage), tmp_path / "a.dcm")
+    assert deidentify(tmp_path / "a.dcm", tmp_path / "out").written
+
+
+def test_a_segmentation_keeps_its_references_and_loses_its_words(tmp_path):
+    ds = burned(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4", Modality="SEG")
+    segment, kind = Dataset(), Dataset()
+    kind.CodeValue, kind.CodingSchemeDesignator, kind.CodeMeaning = "1", "SCT", "Edema"
+    segment.SegmentNumber, segment.SegmentLabel = 1, "Zorblax oedema"
+    segment.SegmentDescription, segment.TrackingID = "of Zorblax", "Zorblax 1"
+    segment.TrackingUID = "1.2.3.4"
+    segment.SegmentedPropertyTypeCodeSequence = Sequence([kind])
+    ds.SegmentSequence = Sequence([segment])
+    ds.ContentLabel, ds.ContentDescription, ds.ContentCreatorName = "SEG", "by Zorblax", "Zorblax"
+    series, instance = Dataset(), Dataset()
+    series.SeriesInstanceUID = ds.SeriesInstanceUID
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = ds.SOPClassUID, "1.2.3"
+    series.ReferencedInstanceSequence = Sequence([instance])
+    ds.ReferencedSeriesSequence = Sequence([series])
+    save(ds, tmp_path / "a.dcm")
+    (one,) = deidentify(tmp_path / "a.dcm", tmp_path / "out").written
+    assert b"Zorblax" not in one.path.read_bytes()
+    after = dcmread(one.path)
+    assert after.ReferencedSeriesSequence[0].SeriesInstanceUID == after.SeriesInstanceUID
+    assert after.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Edema"
+    assert after.SegmentSequence[0].TrackingUID.startswith("2.25.")
+
+
+@pytest.mark.parametrize(
     "name", ["test-SR.dcm", "rtstruct.dcm", "waveform_ecg.dcm", "rtplan.dcm", "reportsi.dcm"]
 )
 def test_reports_and_plans_are_refused(name, tmp_path):
@@ -441,6 +479,7 @@ def test_what_pydicom_ships(tmp_path):
     root = Path(get_testdata_file("CT_small.dcm")).parent
     result = deidentify(sorted(root.glob("*.dcm")), tmp_path / "out", allow_burned_in=True)
     assert len(result.written) > 60
+    compared = 0
     for one in result.written:
         ds = dcmread(one.path)
         assert ds.PatientIdentityRemoved == "YES"
@@ -451,9 +490,16 @@ def test_what_pydicom_ships(tmp_path):
         name = str(old.get("PatientName", ""))
         if len(name) > 4:
             assert name.encode() not in one.path.read_bytes()
-        if one.path.stat().st_size < 100_000 and not old.file_meta.TransferSyntaxUID.is_compressed:
-            with quiet():  # one has bytes after its pixels, which are gone now
-                assert np.array_equal(ds.pixel_array, old.pixel_array)
+        if one.path.stat().st_size > 100_000 or old.file_meta.TransferSyntaxUID.is_compressed:
+            continue
+        with quiet():
+            try:
+                expected = old.pixel_array
+            except ValueError:  # a number that is none, on purpose
+                continue
+            assert np.array_equal(ds.pixel_array, expected)
+            compared += 1
+    assert compared > 15
 
 
 def test_enhanced_functional_groups_are_cleaned_at_every_frame(tmp_path):
