@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom import DataElement, Dataset
-from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
+from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement, empty_value_for_VR
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
@@ -52,7 +52,9 @@ _NAMING = ("PN", "LT", "ST", "UT", "UC", "UR", "AE", "AS", "UN")
 _WORDS = ("LO", "SH", "UC", "CS")
 _TEXTS = (*_WORDS, "PN", "LT", "ST", "UT", "UR", "AE")
 _NUMBERS = re.compile(rb"[-+0-9.eE \\\0]*")
+_CONTROL = re.compile(rb"[\x00-\x1a\x1c-\x1f]")  # not escape, which switches character sets
 _AGE = re.compile(r"[0-9]{3}[DWMY]")
+_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "AT": 4, "SV": 8, "UV": 8}
 _GROUPS_OF_FILES = (0x0000, 0x0002, 0x0004, 0x0006)  # commands, meta information, directories
 # Patient, order, visit, waveforms and voices, signatures and encrypted originals, results: what the
 # table does not list of these is not kept.
@@ -196,7 +198,9 @@ class Scrubber:
             return Action.SHIFT if Option.MODIFIED_DATES in self._options else Action.REMOVE
         if keyword_for_tag(tag) == "SegmentLabel":  # of type 1 in a segmentation
             return Action.DUMMY
-        if vr in _NAMING or (vr in ("LO", "SH") and _DESCRIBING.search(keyword_for_tag(tag))):
+        if vr in ("LO", "SH") and _DESCRIBING.search(keyword_for_tag(tag)):
+            return Action.EMPTY  # some are of type 2
+        if vr in _NAMING:
             return Action.REMOVE
         if vr[0] == "O" and tag.group not in _BYTES_KEPT_IN:
             return Action.REMOVE
@@ -291,9 +295,16 @@ def _is_sound(ds: Dataset, tag: BaseTag, vr: str) -> bool:
         return False
     if vr == "AS":
         return _AGE.fullmatch(_text(ds, tag).strip()) is not None
-    if vr in ("DS", "IS") and isinstance(element, RawDataElement):  # else pydicom read numbers
-        return _NUMBERS.fullmatch(element.value or b"") is not None
-    return True
+    raw = element.value or b"" if isinstance(element, RawDataElement) else None
+    if vr in ("DS", "IS"):  # where pydicom has read it, it is numbers
+        return raw is None or _NUMBERS.fullmatch(raw) is not None
+    # A length gone wrong makes one value of many elements.
+    if vr in _SIZES:
+        count = element.VM if raw is None else len(raw) // _SIZES[vr]
+        most = dictionary_VM(tag)
+        return not most.isdigit() or count <= int(most)
+    text = _text(ds, tag).encode(errors="replace") if raw is None and vr in _WORDS else raw or b""
+    return vr not in _WORDS or _CONTROL.search(text.rstrip(b"\0 ")) is None
 
 
 def _is_number(ds: Dataset, tag: BaseTag, vr: str) -> bool:

@@ -372,59 +372,6 @@ def test_an_encapsulated_document_is_refused(tmp_path):
         deidentify(tmp_path / "a.dcm", tmp_path / "out")
 
 
-def test_bad_files_are_named_by_number_and_the_rest_goes_on(tmp_path):
-    folder = tmp_path / "in"
-    good = save(classic(Grid(count=1))[0], folder / "b.dcm")
-    (folder / "a.dcm").write_bytes(good.read_bytes()[:900])
-    no_uid = burned()
-    save(no_uid, folder / "c.dcm")
-    again = dcmread(folder / "c.dcm")
-    del again.SOPInstanceUID
-    again.save_as(folder / "c.dcm", enforce_file_format=False)
-    (folder / "d.dcm").write_bytes(nested(300))
-    result = deidentify([folder, tmp_path / "nowhere", good], tmp_path / "out")
-    assert len(result.written) == 1
-    reasons = [one.refused for one in result.files if one.refused]
-    assert reasons[0] is Reason.NOT_FOUND
-    assert reasons[2] is Reason.BAD_HEADER
-    assert reasons[3] in (Reason.NESTED_TOO_DEEP, Reason.UNREADABLE)
-    assert len(reasons) == 4
-    for one in result.refused:
-        assert "\n" not in str(one)
-        assert str(one.refused) in str(one)
-
-
-def nested(depth: int) -> bytes:
-    """A file whose sequences nest `depth` deep."""
-    ds = burned()
-    path_bytes = bytearray()
-    for _ in range(depth):
-        path_bytes += struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF)
-        path_bytes += struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
-    for _ in range(depth):
-        path_bytes += struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack(
-            "<HHI", 0xFFFE, 0xE0DD, 0
-        )
-    import io
-
-    buffer = io.BytesIO()
-    ds.file_meta = dcmread(get_testdata_file("CT_small.dcm")).file_meta
-    ds.save_as(buffer, enforce_file_format=True)
-    whole = buffer.getvalue()
-    at = whole.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
-    return whole[:at] + bytes(path_bytes) + whole[at:]
-
-
-def test_an_element_that_claims_more_than_there_is(tmp_path):
-    path = save(burned(), tmp_path / "in" / "a.dcm")
-    raw = path.read_bytes()
-    at = raw.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW")) + 8
-    path.write_bytes(raw[:at] + struct.pack("<I", 0xFFFFFFF0) + raw[at + 4 :])
-    save(burned(), tmp_path / "in" / "b.dcm")
-    result = deidentify(tmp_path / "in", tmp_path / "out")
-    assert result.files[1].path is not None
-
-
 def test_zip_archives_and_directories(tmp_path):
     path = save(burned(), tmp_path / "Zorblax.dcm")
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
@@ -472,34 +419,6 @@ def test_progress(tmp_path):
     steps = []
     deidentify(tmp_path / "in", tmp_path / "out", on_file=lambda *step: steps.append(step))
     assert steps == [(1, 1, 3), (2, 2, 3), (3, 3, 3)]
-
-
-def test_what_pydicom_ships(tmp_path):
-    """Every bundled file: written with the same pixels and no private element, or refused."""
-    root = Path(get_testdata_file("CT_small.dcm")).parent
-    result = deidentify(sorted(root.glob("*.dcm")), tmp_path / "out", allow_burned_in=True)
-    assert len(result.written) > 60
-    compared = 0
-    for one in result.written:
-        ds = dcmread(one.path)
-        assert ds.PatientIdentityRemoved == "YES"
-        assert ds.PatientID.startswith("ANON-")
-        assert not any(tag.is_private for tag in ds.keys())  # noqa: SIM118
-        with quiet():  # some of these are odd on purpose
-            old = dcmread(root / one.source)
-        name = str(old.get("PatientName", ""))
-        if len(name) > 4:
-            assert name.encode() not in one.path.read_bytes()
-        if one.path.stat().st_size > 100_000 or old.file_meta.TransferSyntaxUID.is_compressed:
-            continue
-        with quiet():
-            try:
-                expected = old.pixel_array
-            except ValueError:  # a number that is none, on purpose
-                continue
-            assert np.array_equal(ds.pixel_array, expected)
-            compared += 1
-    assert compared > 15
 
 
 def test_enhanced_functional_groups_are_cleaned_at_every_frame(tmp_path):
