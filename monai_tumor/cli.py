@@ -276,6 +276,37 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _deidentify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="files, folders, zip, DICOMDIR"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="new or empty folder")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        choices=[
+            "full-dates",
+            "modified-dates",
+            "uids",
+            "device",
+            "institution",
+            "patient",
+            "descriptors",
+            "safe-private",
+        ],
+        help="an option of PS3.15: what to retain, or a cleaning to do; may be repeated",
+    )
+    parser.add_argument(
+        "--salt", type=Path, metavar="FILE", help="keep the salt here, so that later runs fit"
+    )
+    parser.add_argument(
+        "--allow-burned-in",
+        action="store_true",
+        help="take screen copies, ultrasound and the like, which may show names",
+    )
+
+
 # -- what they call
 
 
@@ -367,6 +398,20 @@ def _audit(options: argparse.Namespace) -> Any:
     if options.output is not None:
         found.save(options.output)
     return found
+
+
+def _deidentify(options: argparse.Namespace) -> Any:
+    from monai_tumor.dicom import deidentify
+
+    with _Steps("de-identifying files") as steps:
+        return deidentify(
+            options.inputs,
+            options.output,
+            options=options.option,
+            salt_file=options.salt,
+            allow_burned_in=options.allow_burned_in,
+            on_file=steps.advance,
+        )
 
 
 def _compare(options: argparse.Namespace) -> Any:
@@ -522,6 +567,12 @@ COMMANDS = {
         _audit_arguments,
         _audit,
         left_out=lambda result: not result.clean,
+    ),
+    "deidentify": Command(
+        "De-identify DICOM files by the Basic Profile of PS3.15; headers, not pixels.",
+        _deidentify_arguments,
+        _deidentify,
+        left_out=lambda result: bool(result.refused),
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

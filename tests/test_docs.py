@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom.generator import Grid, classic, save_all
 from PIL import Image
 
 from monai_tumor.cli import main
@@ -62,6 +63,26 @@ def test_commands_of_the_slices_page_run(tmp_path, monkeypatch, capsys):
     assert "no leak" in capsys.readouterr().out
     assert (tmp_path / "split.json").is_file()
     assert (tmp_path / "audit" / "twins.csv").is_file()
+
+
+def test_commands_of_the_dicom_page_run(tmp_path, monkeypatch, capsys):
+    """Each on its own study of four slices, one of which is a secondary capture."""
+    page = (ROOT / "docs" / "dicom.md").read_text(encoding="utf-8")
+    lines = "".join(re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)).splitlines()
+    lines = [line for line in lines if "deidentify" in line]  # tests of `export` run its commands
+    files = classic(Grid(count=4))
+    files[3].SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+    save_all(files, tmp_path / "study")
+    monkeypatch.chdir(tmp_path)
+    assert len(lines) == 3
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "monai-tumor"
+        assert main(arguments) == (0 if "--allow-burned-in" in arguments else 3), line
+        folder = tmp_path / arguments[arguments.index("-o") + 1]
+        written = 4 if "--allow-burned-in" in arguments else 3
+        assert len(list(folder.rglob("*.dcm"))) == written
+        assert "Secret" not in capsys.readouterr().out
 
 
 @pytest.mark.slow

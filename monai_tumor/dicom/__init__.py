@@ -1,9 +1,15 @@
-"""DICOM in and out: series to audited NIfTI, roles, 2D slices; masks to SEG, SR, key images."""
+"""DICOM in and out: series to audited NIfTI, roles, 2D slices; masks to SEG, SR, key images.
+
+And DICOM to DICOM without the patient: `deidentify`.
+"""
 
 from monai_tumor.dicom.convert import convert
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
+from monai_tumor.dicom.deidentified import Deidentification, DeidentifiedFile
+from monai_tumor.dicom.deidentify import deidentify
 from monai_tumor.dicom.export import Exported, export
 from monai_tumor.dicom.files import Limits
+from monai_tumor.dicom.profile import Option
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.results import Algorithm, KeyImage, Mask
 from monai_tumor.dicom.roles import Role, assign
@@ -13,11 +19,14 @@ from monai_tumor.dicom.slices import Picture, Recipe, read_slice
 __all__ = [
     "Algorithm",
     "ConvertedSeries",
+    "Deidentification",
+    "DeidentifiedFile",
     "Exported",
     "KeyImage",
     "Limits",
     "Mask",
     "NothingConvertedError",
+    "Option",
     "Picture",
     "Reason",
     "Recipe",
@@ -26,6 +35,7 @@ __all__ = [
     "Role",
     "assign",
     "convert",
+    "deidentify",
     "export",
     "read_slice",
 ]
