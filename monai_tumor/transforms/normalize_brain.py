@@ -17,12 +17,24 @@ from monai_tumor.labels import MODALITIES
 _SAMPLE_STRIDE = 5
 _FAINT = 0.01
 _COARSE = 2
+_COMMON = 0.05  # a value that fewer voxels share is chance, such as noise where there was 0
+_BINS = 200
+_REACH = 6.0  # half of all noise lies within one of its median, one in 20,000 beyond six
 
 
-def _background(sample: np.ndarray[Any, Any]) -> float:
-    """The value most voxels share: 0 after skull stripping, or whatever stands for it."""
+def _background(sample: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """What most voxels hold, and how far its noise reaches.
+
+    That is 0 after skull stripping, or whatever stands for it. Where no two voxels are alike, it is
+    the fullest bin, and the noise is judged by what lies below it, which is no brain.
+    """
     values, counts = np.unique(sample, return_counts=True)
-    return float(values[counts.argmax()])
+    if counts.max() > _COMMON * sample.size:
+        return float(values[counts.argmax()]), 0.0
+    counts, edges = np.histogram(sample, bins=_BINS, range=tuple(np.percentile(sample, [1, 99])))
+    fullest = int(counts.argmax())
+    level = float(edges[fullest] + edges[fullest + 1]) / 2
+    return level, _REACH * float(np.median(level - sample[sample <= level]))
 
 
 def brain_mask(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -40,11 +52,11 @@ def brain_mask(image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         sample = channel[::_SAMPLE_STRIDE, ::_SAMPLE_STRIDE, ::_SAMPLE_STRIDE]
         if sample.size < 1000:
             sample = channel
-        background = _background(sample)
+        background, noise = _background(sample)
         away = np.abs(sample - background)
         away = away[away > 0]
         if away.size:
-            faint = _FAINT * np.percentile(away, 95)
+            faint = max(_FAINT * np.percentile(away, 95), noise)
             mask |= channel > background + faint
             mask |= channel < background - faint
     return mask & _largest_piece(mask)

@@ -117,6 +117,17 @@ def test_small_negative_values_and_ringing_around_0_are_no_brain():
     assert np.allclose(found, normalise(image)[0])
 
 
+@pytest.mark.parametrize("deviation", [0.6, 10])
+def test_noise_of_which_no_two_voxels_are_alike_is_no_brain(deviation):
+    rng = np.random.default_rng(0)
+    image = head()
+    noise = deviation * rng.standard_normal(image.shape)
+    image = np.where(HEAD, image, noise).astype(np.float32)
+    _, brain = normalise(image)
+    assert (brain[0] == HEAD).mean() > 0.999
+    assert brain[0][HEAD].all()
+
+
 def test_a_brain_of_negative_values_is_still_brain():
     """A z-scored input: background 0, half of the brain below it."""
     image = head()
