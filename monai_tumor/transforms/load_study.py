@@ -11,6 +11,7 @@ from monai.transforms import EnsureChannelFirst, MapTransform
 
 from monai_tumor.errors import StudyError
 from monai_tumor.imaging.grids import REPAIR_AFFINE, REPAIR_NAN, SAME_MM, distance_mm
+from monai_tumor.transforms.finite import require_finite
 
 
 class LoadStudyd(MapTransform):
@@ -30,7 +31,8 @@ class LoadStudyd(MapTransform):
         allow_missing_keys: an item may lack one, as an unlabelled study does its label.
 
     Raises:
-        StudyError: a file cannot be read, or the files of one study differ in grid.
+        StudyError: a file cannot be read, a voxel is not finite, or the files of one study differ
+            in grid.
     """
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -48,6 +50,9 @@ class LoadStudyd(MapTransform):
             item[key] = _stack(images, first)
             if REPAIR_NAN in repairs:
                 item[key] = torch.nan_to_num(item[key], nan=0.0, posinf=0.0, neginf=0.0)
+            names = item.get("modalities", ())
+            names = names if len(names) == len(item[key]) else [str(key)] * len(item[key])
+            require_finite(item[key].numpy(), names, study)
         return item
 
     def _read(self, path: str | Path, study: str) -> MetaTensor:

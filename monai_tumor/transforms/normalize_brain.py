@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from monai_tumor.errors import StudyError
 from monai_tumor.labels import MODALITIES
+from monai_tumor.transforms.finite import require_finite
 
 _SAMPLE_STRIDE = 5
 _FAINT = 0.01
@@ -112,7 +113,7 @@ class NormalizeBraind(MapTransform):
         for key in self.key_iterator(item):
             image = item[key]
             values = convert_to_numpy(image, dtype=np.float32)
-            _require_finite(values, names, study)
+            require_finite(values, names, study)
             mask = brain_mask(values)
             if not mask.any():
                 raise StudyError(
@@ -140,15 +141,3 @@ class NormalizeBraind(MapTransform):
                 "Look at the file; it may be blank."
             )
         return (clipped - clipped.mean(dtype=np.float64)) / deviation
-
-
-def _require_finite(values: np.ndarray[Any, Any], names: Any, study: str) -> None:
-    for index, channel in enumerate(values):
-        with np.errstate(invalid="ignore"):  # inf - inf
-            total = channel.sum(dtype=np.float64)
-        if not np.isfinite(total):
-            bad = int((~np.isfinite(channel)).sum())
-            raise StudyError(
-                f"Study {study!r}: {bad} voxels of {names[index]} are not finite (NaN or inf). "
-                "Mend the file, or leave the study out: monai-tumor split --on-bad skip."
-            )

@@ -124,5 +124,5 @@ def test_a_study_with_nan_is_refused(segmenter, studies, tmp_path):
     voxels[20, 20, 20] = np.nan
     bad = tmp_path / "bad.nii.gz"
     nib.save(nib.Nifti1Image(voxels, image.affine), bad)
-    with pytest.raises(StudyError, match="voxels of t1n are not finite"):
+    with pytest.raises(StudyError, match="1 voxels of t1n are not finite"):
         segmenter(item | {"image": [str(bad), *item["image"][1:]]})
