@@ -415,10 +415,10 @@ def test_folder_without_studies_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_no_weights_ends_in_one_line(tmp_path: Path, data: dict[str, Path]) -> None:
-    files = configs("brats_segresnet", "inference")
+    files = configs("brats_swin_unetr", "inference")
     done = monai_bundle("run", cwd=tmp_path, files=files, options={"input": str(data["msd"])})
     line = _refusal(done)
-    assert line.startswith("error: Bundle 'brats_segresnet' has no weights: neither runs/")
+    assert line.startswith("error: Bundle 'brats_swin_unetr' has no weights: neither runs/")
     assert line.endswith("Train it first (run training), or name a file with --weights.")
 
 
