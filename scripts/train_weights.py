@@ -9,8 +9,8 @@ cross-validation over subjects, stratified by layout, and one on all studies, wh
 the ones to ship. The first stage, on phantoms, sees no patient and is shared by all of a bundle.
 
 Interrupt it when you like and run the same command again: finished stages are kept, a stage that
-was cut goes on from its last checkpoint. On a CPU two trainings side by side on half of the cores
-each (--jobs 2) do more steps an hour than one after the other.
+was cut goes on from its last checkpoint. --jobs 2 runs two
+trainings side by side, each on half of the cores.
 
 Results: OUT/<bundle>/left_out/scores.{md,json,csv} and OUT/<bundle>/model.{safetensors,json}, to be
 copied to the bundle's models/.

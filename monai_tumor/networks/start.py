@@ -23,8 +23,8 @@ def start_shallow(network: nn.Module, prior: float = PRIOR) -> nn.Module:
       upsampling become 0, so that at first the input reaches the output through the shallowest
       path alone; deeper ones join in as they learn to help.
 
-    Measured (`docs/results.md`): a SegResNet that is started like this is further after 100 steps
-    than one that is not after 400.
+    Measured (`docs/results.md`): started like this, and without dropout, a SegResNet was
+    ahead after 100 steps in all regions and after 400 in enhancing tumour alone; one seed.
 
     Args:
         network: changed in place; each member of a `MeanEnsemble`.
