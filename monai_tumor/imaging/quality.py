@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
 from monai_tumor.errors import InputError
 from monai_tumor.imaging.components import split_components
 from monai_tumor.imaging.measure import LEAST_LESION_ML, THICK_MM
 from monai_tumor.imaging.orientation import check_affine, voxel_spacing
+from monai_tumor.imaging.skull import SkullFinding, has_skull
+from monai_tumor.imaging.volume import Volume
 from monai_tumor.labels import MODALITIES, Modality, Region
 from monai_tumor.labels import scheme as label_scheme
 
@@ -33,22 +34,11 @@ SHIFT_MM = 3.0
 # Edges of registered modalities correlate 0.73 or more in those cases; 0.40 to 0.52 when one is
 # moved by 5 mm, 0.60 to 0.70 when it is turned by 6 degrees.
 LEAST_EDGE_CORRELATION = 0.6
-# Air is one exact value in a skull-stripped image; it fills half of the tightest box around a
-# brain and 80% of a BraTS volume. In a scan it is noise, no value of which is common.
-LEAST_BACKGROUND = 0.2
-# From the surface inward, T1 of a head goes from bright scalp through dark bone to bright brain:
-# in heads of the phantom the bone has 0.15 to 0.3 of what is around it. BraTS brains have no such
-# dip: 0.95 or more.
-MOST_BONE = 0.7
 # Different contrasts of 18 BraTS cases correlate up to 0.94 in the brain; the same one, saved
 # twice, 1.
 LEAST_DUPLICATE = 0.995
 
-_COARSE_MM = (2.0, 3.0)  # cells for alignment, and for the shells of a head
-_SHELLS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6)  # depths, in radii of the head
-_SKULL_SHELLS = range(1, 6)  # where bone may be: 0.05 to 0.3 radii, 4 to 27 mm in an adult
-_T1 = (Modality.T1N, Modality.T1C)  # where scalp is bright and bone dark
-_FAINT = 0.1  # of the 99th percentile above the 2nd: what is not air
+_COARSE_MM = 2.0  # cells for alignment
 
 
 class Severity(StrEnum):
@@ -88,12 +78,15 @@ class Flag:
         return f"{self.severity}: {self.name}: {self.found} {self.advice}"
 
 
-def check_images(images: Mapping[Modality, ArrayLike], affine: ArrayLike) -> tuple[Flag, ...]:
+def check_images(
+    images: Mapping[Modality, ArrayLike], affine: ArrayLike, skull: SkullFinding | None = None
+) -> tuple[Flag, ...]:
     """What is doubtful about the images of a study; nothing is if it is empty.
 
     Args:
         images: modality -> [X, Y, Z], all on one grid; those that there are.
         affine: voxel index to mm, RAS, [4, 4].
+        skull: what `has_skull` said of them, where it was asked before.
 
     Raises:
         InputError: an image is not a volume or on another grid, or the affine cannot be used.
@@ -106,12 +99,14 @@ def check_images(images: Mapping[Modality, ArrayLike], affine: ArrayLike) -> tup
             f"Images of one study must be [X, Y, Z] on one grid, found shapes {sorted(shapes)}; "
             "resample them onto one."
         )
-    duplicates = _duplicates(volumes)
+    if skull is None:
+        solid = {m: v for m, v in volumes.items() if min(v.shape) > 1}
+        skull = has_skull({m: Volume(v, affine) for m, v in solid.items()})
     return (
         *_thick_slices(affine),
-        *duplicates,
+        *_duplicates(volumes),
         *_misaligned(volumes, affine),
-        *_skull(volumes, affine),
+        *_skull(skull),
     )
 
 
@@ -182,7 +177,7 @@ def _misaligned(volumes: Mapping[Modality, _Volume], affine: NDArray[np.float64]
     order = sorted(volumes, key=lambda m: m is not Modality.T1C)
     edges = {}
     for name in order:
-        coarse, spacing = _coarse(volumes[name], affine, _COARSE_MM[0])
+        coarse, spacing = _coarse(volumes[name], affine, _COARSE_MM)
         if min(coarse.shape) < 4:
             return []
         edges[name] = _edges(coarse, spacing)
@@ -204,24 +199,11 @@ def _misaligned(volumes: Mapping[Modality, _Volume], affine: NDArray[np.float64]
     return flags
 
 
-def _skull(volumes: Mapping[Modality, _Volume], affine: NDArray[np.float64]) -> list[Flag]:
-    shares = {name: _commonest(_sample(volume))[1] for name, volume in volumes.items()}
-    uneven = [name for name, share in shares.items() if share < LEAST_BACKGROUND]
-    bones = {n: _bone(volumes[n], affine) for n in _T1 if n in volumes and n not in uneven}
-    found = []
-    if uneven:
-        found.append(
-            f"The background of {', '.join(uneven)} is uneven, unlike that of a stripped brain: at "
-            f"most {max(shares[name] for name in uneven):.0%} of the voxels share one value."
-        )
-    for name, bone in bones.items():
-        if bone < MOST_BONE:
-            found.append(
-                f"{name} has a dark shell with {bone:.2f} of the signal outside and inside of it, "
-                f"as bone between scalp and brain (stripped brains: over {MOST_BONE:g})."
-            )
+def _skull(finding: SkullFinding) -> list[Flag]:
+    if not finding:
+        return []
     advice = "Strip the skull before segmenting; the networks have seen brains alone."
-    return [Flag("skull", Severity.WARNING, " ".join(found), advice)] if found else []
+    return [Flag("skull", Severity.WARNING, f"The skull is on: {finding.reason}.", advice)]
 
 
 def _border(whole: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[Flag]:
@@ -299,35 +281,3 @@ def _edges(volume: _Volume, spacing: NDArray[np.float64]) -> _Volume:
     slopes = np.gradient(np.clip((volume - low) / (high - low), 0, 1), *spacing)
     length = np.sqrt(sum(slope**2 for slope in slopes))
     return np.asarray(length - length.mean(), dtype=np.float32)
-
-
-def _bone(volume: _Volume, affine: NDArray[np.float64]) -> float:
-    """The darkest shell below the surface, as a share of the brighter ones outside and inside."""
-    coarse, spacing = volume, np.array(voxel_spacing(affine))
-    if (np.array(volume.shape) * spacing).max() > 30 * _COARSE_MM[1]:
-        coarse, spacing = _coarse(volume, affine, _COARSE_MM[1])
-    low, high = np.percentile(coarse, (2, 99))
-    head = _filled(coarse > low + _FAINT * (high - low))
-    depth = ndimage.distance_transform_edt(np.pad(head, 1), spacing)[1:-1, 1:-1, 1:-1]
-    radius = (3 * head.sum() * np.prod(spacing) / (4 * np.pi)) ** (1 / 3)
-    shell = np.digitize(depth / max(radius, 1e-6), _SHELLS, right=True) - 1
-    levels = [coarse[head & (shell == n)] for n in range(len(_SHELLS) - 1)]
-    medians = [float(np.median(values)) if values.size else -np.inf for values in levels]
-    shares = [1.0]
-    for n in _SKULL_SHELLS:
-        around = min(max(medians[:n]), max(medians[n + 1 :]))
-        if np.isfinite(medians[n]) and np.isfinite(around) and around > 0:
-            shares.append(medians[n] / around)
-    return min(shares)
-
-
-def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest component, with what it encloses in any slice."""
-    pieces, count = ndimage.label(mask, np.ones((3, 3, 3)))
-    if not count:
-        return mask
-    out = pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
-    for axis in range(3):
-        for slice_ in np.moveaxis(out, axis, 0):
-            slice_[:] = ndimage.binary_fill_holes(slice_)
-    return out

@@ -27,7 +27,7 @@ class LoadStudyd(MapTransform):
 
     Args:
         keys: paths, or lists of paths whose images become channels; the first key's first file
-            gives the grid.
+            gives the grid. What is an image already stays as it is.
         allow_missing_keys: an item may lack one, as an unlabelled study does its label.
 
     Raises:
@@ -42,6 +42,8 @@ class LoadStudyd(MapTransform):
         repairs = str(item.get("repairs") or "").split(",")
         first: MetaTensor | None = None
         for key in self.key_iterator(item):
+            if isinstance(item[key], MetaTensor):  # somebody has read it already
+                continue
             paths = [item[key]] if isinstance(item[key], str | Path) else item[key]
             images = [self._read(path, study) for path in paths]
             first = images[0] if first is None else first
