@@ -12,18 +12,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from monai_tumor.errors import MonaiTumorError
-    from monai_tumor.inference import SegmentationResult, Segmenter, segment
+    from monai_tumor.inference import SegmentationResult, Segmenter
     from monai_tumor.labels import SCHEMES, LabelScheme, Modality, Region
+    from monai_tumor.services.opening import Preparation
+    from monai_tumor.services.segment import segment
 
 _HOME = {
     "SCHEMES": "labels",
     "LabelScheme": "labels",
     "Modality": "labels",
     "MonaiTumorError": "errors",
+    "Preparation": "services.opening",
     "Region": "labels",
     "SegmentationResult": "inference",
     "Segmenter": "inference",
-    "segment": "inference",
+    "segment": "services.segment",
 }
 
 _ROOMS = ("data", "imaging", "metrics", "networks", "paths", "provenance", "training", "transforms")
@@ -33,6 +36,7 @@ __all__ = [
     "LabelScheme",
     "Modality",
     "MonaiTumorError",
+    "Preparation",
     "Region",
     "SegmentationResult",
     "Segmenter",

@@ -175,7 +175,11 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "inputs", nargs="*", type=Path, metavar="INPUT", help="study, folder, datalist or 4D file"
+        "inputs",
+        nargs="*",
+        type=Path,
+        metavar="INPUT",
+        help="study, folder of studies, datalist, 4D file, DICOM folder or zip",
     )
     for role, what in _ROLES.items():
         parser.add_argument(f"--{role}", type=Path, metavar="FILE", help=what)
@@ -189,8 +193,33 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheme", choices=list(SCHEMES), default="brats2023", help="label values to write"
     )
     parser.add_argument("--modalities", help="channel order of 4D files, such as t2f,t1n,t1c,t2w")
+    parser.add_argument(
+        "--series",
+        action="append",
+        default=[],
+        metavar="ROLE=UID",
+        help="the DICOM series to take for t1n, t1c, t2w or t2f; may be repeated",
+    )
+    parser.add_argument(
+        "--reference", choices=list(_ROLES), default="t1c", help="whose grid all come to (t1c)"
+    )
+    parser.add_argument(
+        "--no-register", action="store_true", help="trust the headers of images on other grids"
+    )
+    parser.add_argument(
+        "--strip", choices=["auto", "always", "never"], default="auto", help="take the skull off"
+    )
+    parser.add_argument("--brain-mask", type=Path, metavar="FILE", help="in place of a strip")
+    parser.add_argument(
+        "--keep-images", action="store_true", help="keep the images that were prepared"
+    )
     parser.add_argument("--probabilities", action="store_true", help="write <study>_prob.nii.gz")
+    parser.add_argument("--no-report", action="store_true", help="the label map alone")
+    parser.add_argument("--no-dicom", action="store_true", help="no SEG, SR and key images")
     parser.add_argument("--resume", action="store_true", help="leave alone what is done already")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and write nothing"
+    )
 
 
 def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
@@ -390,14 +419,20 @@ def _export(options: argparse.Namespace) -> Any:
 def _audit(options: argparse.Namespace) -> Any:
     from monai_tumor.data.slices import audit
 
-    rename = dict(one.split("=", 1) if "=" in one else (one, "") for one in options.rename)
-    if not all(rename.values()):
-        raise InputError("--rename takes CLASS=NAME, such as glioma_tumor=glioma.")
+    rename = dict(_pair(one, "--rename", "CLASS=NAME") for one in options.rename)
     with _Steps("reading slices") as steps:
         found = audit(options.paths, patient=options.patient, rename=rename, on_read=steps.advance)
     if options.output is not None:
         found.save(options.output)
     return found
+
+
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    """Both sides of `KEY=VALUE`."""
+    key, _, value = text.partition("=")
+    if not key or not value:
+        raise InputError(f"{option} takes {form}, found {text!r}.")
+    return key, value
 
 
 def _deidentify(options: argparse.Namespace) -> Any:
@@ -421,23 +456,39 @@ def _compare(options: argparse.Namespace) -> Any:
 
 
 def _segment(options: argparse.Namespace) -> Any:
-    from monai_tumor.services.segment import segment_all
+    from monai_tumor.services.opening import Preparation
+    from monai_tumor.services.segment import Outputs, plan, segment_all
 
     roles = {role: getattr(options, role) for role in _ROLES}
     given = {role: path for role, path in roles.items() if path is not None}
+    series = dict(_pair(one, "--series", "ROLE=UID") for one in options.series)
+    sources = {"roles": given, "modalities": options.modalities, "series": series}
+    preparation = Preparation(
+        reference=options.reference,
+        register=not options.no_register,
+        strip=options.strip,
+        brain_mask=options.brain_mask,
+        keep_images=options.keep_images,
+    )
+    if options.dry_run:
+        return plan(options.inputs, preparation=preparation, **sources)
     with _Steps("segmenting") as steps:
         return segment_all(
             options.inputs,
             options.output,
-            roles=given,
-            modalities=options.modalities,
+            **sources,
+            preparation=preparation,
+            outputs=Outputs(
+                report=not options.no_report,
+                dicom=not options.no_dicom,
+                probabilities=options.probabilities,
+            ),
             bundle=options.bundle,
             weights=options.weights,
             device=options.device,
             precision=options.precision,
             tta=options.tta,
             scheme=options.scheme,
-            probabilities=options.probabilities,
             resume=options.resume,
             on_study=steps.advance,
         )

@@ -8,7 +8,7 @@ from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
 from monai_tumor.dicom.deidentified import Deidentification, DeidentifiedFile
 from monai_tumor.dicom.deidentify import deidentify
 from monai_tumor.dicom.export import Exported, export
-from monai_tumor.dicom.files import Limits
+from monai_tumor.dicom.files import Limits, looks_like_dicom
 from monai_tumor.dicom.profile import Option
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.results import Algorithm, KeyImage, Mask
@@ -37,5 +37,6 @@ __all__ = [
     "convert",
     "deidentify",
     "export",
+    "looks_like_dicom",
     "read_slice",
 ]

@@ -125,8 +125,12 @@ class _Writer:
 
     def series(self, one: Series) -> list[ConvertedSeries]:
         """What became of one series."""
-        description = _description(one.header)
-        plain = ConvertedSeries(one.uid, description, warnings=one.warnings)
+        plain = ConvertedSeries(
+            one.uid,
+            _text(one.header, "SeriesDescription"),
+            warnings=one.warnings,
+            study_uid=_text(one.header, "StudyInstanceUID"),
+        )
         if one.refusal is not None:
             return [_refused(plain, one.refusal)]
         made = []
@@ -191,10 +195,10 @@ class _Writer:
         )
 
 
-def _description(header: Dataset) -> str:
+def _text(header: Dataset, keyword: str) -> str:
     with quiet():
         try:
-            return str(header.get("SeriesDescription", "") or "")
+            return str(header.get(keyword, "") or "")
         except Exception:  # undecodable text only costs the name
             return ""
 

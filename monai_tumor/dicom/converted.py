@@ -27,6 +27,7 @@ class ConvertedSeries:
         audit: what the check of the written file found.
         refused: why there is no file; None where there is one.
         message: the refusal in words.
+        study_uid: study instance UID; empty where there is none.
     """
 
     series_uid: str
@@ -42,6 +43,7 @@ class ConvertedSeries:
     audit: Audit | None = None
     refused: Reason | None = None
     message: str = ""
+    study_uid: str = ""
 
     @property
     def name(self) -> str:

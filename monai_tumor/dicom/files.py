@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -19,6 +20,7 @@ from monai_tumor.dicom.bombs import inflates_beyond
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+_LOOKED_AT = 1000  # files, to see whether a folder holds DICOM
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,18 @@ def find(inputs: Iterable[Path], scratch: Path, limits: Limits) -> list[Source]:
                     Reason.TOO_LARGE, f"Over {limits.files} files; convert in smaller parts."
                 )
     return list(found.values())
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether `path` is an archive, a DICOM file, or a folder with one such below it.
+
+    A quick look: files without a preamble are known by a name that ends in .dcm or .ima.
+    """
+    files = (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else (path,)
+    return any(
+        p.suffix.lower() in (".dcm", ".ima", ".zip") or _has_preamble(p)
+        for p in islice(files, _LOOKED_AT)
+    )
 
 
 def _file(path: Path, scratch: Path, limits: Limits) -> Iterator[Source]:

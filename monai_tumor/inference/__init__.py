@@ -1,6 +1,6 @@
-"""Segmentation as a function: a study in, a typed result out."""
+"""A bundle that is loaded once and segments study after study."""
 
 from monai_tumor.inference.result import SegmentationResult
-from monai_tumor.inference.segmenter import Segmenter, segment
+from monai_tumor.inference.segmenter import Segmenter
 
-__all__ = ["SegmentationResult", "Segmenter", "segment"]
+__all__ = ["SegmentationResult", "Segmenter"]

@@ -10,7 +10,9 @@ import nibabel as nib
 import numpy as np
 
 from monai_tumor.files import safe_name, write_atomically, write_json
-from monai_tumor.labels import Region, Tissue, scheme, to_regions
+from monai_tumor.imaging.measure import Measures
+from monai_tumor.imaging.quality import Flag
+from monai_tumor.report.study_report import StudyReport
 from monai_tumor.transforms.save_on_input_grid import on_grid_of
 
 
@@ -24,7 +26,10 @@ class SegmentationResult:
         affine: float64, [4, 4]: voxel to world, mm.
         scheme: name of the label scheme.
         reference: the image whose grid it is.
-        volumes_ml: WT, TC, ET, oedema and core.
+        measures: volumes, lesion counts, diameters.
+        flags: reasons to look twice.
+        mean_entropy: as in `StudyReport`.
+        disagreement: as in `StudyReport`; None of a bundle with one network.
         probabilities: float32, [3 (TC, WT, ET), X, Y, Z], where they were asked for.
         seconds: of reading, of the network and of what follows it.
         provenance: bundle, weights and their SHA-256, versions, options.
@@ -35,10 +40,34 @@ class SegmentationResult:
     affine: np.ndarray[Any, Any]
     scheme: str
     reference: Path
-    volumes_ml: Mapping[str, float]
+    measures: Measures
+    flags: tuple[Flag, ...]
+    mean_entropy: float | None
+    disagreement: float | None
     probabilities: np.ndarray[Any, Any] | None
     seconds: Mapping[str, float]
     provenance: Mapping[str, Any]
+
+    @property
+    def volumes_ml(self) -> Mapping[str, float]:
+        """Millilitres of WT, TC, ET, of oedema and of core that does not enhance."""
+        return self.measures.volumes_ml
+
+    @property
+    def report(self) -> StudyReport:
+        """What `report.json` and `report.html` say of it."""
+        return StudyReport(
+            study=self.study,
+            measures=self.measures,
+            flags=self.flags,
+            provenance={
+                **self.provenance,
+                "input": self.reference.name,
+                "run_time_s": round(sum(self.seconds.values()), 3),
+            },
+            mean_entropy=self.mean_entropy,
+            disagreement=self.disagreement,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """What describes it, JSON-ready; no voxels."""
@@ -46,20 +75,22 @@ class SegmentationResult:
             "study": self.study,
             "label_scheme": self.scheme,
             "input": self.reference.name,
-            "volumes_ml": dict(self.volumes_ml),
+            "volumes_ml": {name: round(ml, 3) for name, ml in self.volumes_ml.items()},
+            "flags": [flag.as_dict() for flag in self.flags],
             "seconds": dict(self.seconds),
             **self.provenance,
         }
 
     def __str__(self) -> str:
-        """One line."""
+        """One line, and one for each flag."""
         sizes = ", ".join(f"{name} {ml:.1f} mL" for name, ml in self.volumes_ml.items())
-        return f"{self.study}: {sizes} ({sum(self.seconds.values()):.1f} s)"
+        line = f"{self.study}: {sizes} ({sum(self.seconds.values()):.1f} s)"
+        return "\n".join([line, *(f"  {flag}" for flag in self.flags)])
 
     def save(self, folder: Path | str, name: str | None = None, **more: Any) -> Path:
         """Write `<name>_seg.nii.gz`, its probabilities if there are, and a JSON; atomically.
 
-        The JSON comes last: where it is, all of the study is.
+        The JSON comes last.
 
         Args:
             folder: made if need be.
@@ -79,17 +110,3 @@ class SegmentationResult:
             write_atomically(folder / f"{name}_prob.nii.gz", partial(nib.save, image))
         write_json(beside, self.as_dict() | more)
         return path
-
-
-def volumes_ml(
-    label_map: np.ndarray[Any, Any], affine: np.ndarray[Any, Any], scheme_name: str
-) -> dict[str, float]:
-    """Millilitres of WT, TC, ET, of oedema and of core that does not enhance."""
-    voxel = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-    order = (Region.WT, Region.TC, Region.ET)
-    masks = to_regions(label_map, scheme_name, order)
-    found = {str(r): float(m.sum()) * voxel for r, m in zip(order, masks, strict=True)}
-    known = scheme(scheme_name)
-    for tissue in (Tissue.OEDEMA, Tissue.NECROSIS):
-        found[str(tissue)] = float((label_map == known.value(tissue)).sum()) * voxel
-    return {name: round(ml, 3) for name, ml in found.items()}

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from monai_tumor.bundles import load
-from monai_tumor.data import inference_items
-from monai_tumor.errors import BundleError, InputError
-from monai_tumor.inference.result import SegmentationResult, volumes_ml
-from monai_tumor.labels import MODALITIES, modality
+from monai_tumor.errors import BundleError
+from monai_tumor.imaging.measure import measure
+from monai_tumor.imaging.quality import check_mask
+from monai_tumor.inference.result import SegmentationResult
+from monai_tumor.inference.uncertainty import uncertainty
+from monai_tumor.labels import MODALITIES, REGIONS, modality
+from monai_tumor.networks import MeanEnsemble
 from monai_tumor.training import load_weights
 from monai_tumor.training.autocast import cpu_has_bf16
 from monai_tumor.training.messages import find_cause
@@ -81,6 +84,8 @@ class Segmenter:
         for path in [files] if isinstance(files, str) else files:
             require_prepared(path, self._parts["prepared"])
         load_weights(self._network, files)
+        if isinstance(self._network, MeanEnsemble) and len(self._network.members) > 1:
+            self._network.with_disagreement = True
         self._preprocessing = self._parts["preprocessing"]
         self._inferer = self._parts["inferer"]
         self._autocast = _autocast(precision, self.device)
@@ -96,8 +101,10 @@ class Segmenter:
         """A study, an item of `monai_tumor.data.inference_items`, segmented.
 
         Args:
-            item: paths of its images, their modalities, its name.
-            probabilities: keep them; four times the memory of the images.
+            item: paths of its images, their modalities, its name. "image" may be an image that was
+                read already, [4, X, Y, Z]; "reference" is then the file whose grid it has. "flags"
+                are handed on.
+            probabilities: keep them; as much memory as three of the images.
 
         Raises:
             StudyError: it cannot be read, or is not what the bundle needs.
@@ -118,11 +125,19 @@ class Segmenter:
             if cause is None or cause is error:
                 raise
             raise cause from error
-        return prepared | {"seconds": {"read": _since(start)}, "input": _reference(item)}
+        reference = Path(item["reference"]) if "reference" in item else _reference(item)
+        return prepared | {
+            "seconds": {"read": _since(start)},
+            "input": reference,
+            "flags": tuple(item.get("flags", ())),
+        }
 
     @torch.inference_mode()
     def predict(self, prepared: Mapping[str, Any]) -> dict[str, Any]:
-        """`prepared` with the network's logits [3 (TC, WT, ET), X, Y, Z]; for `finish`."""
+        """`prepared` with the network's logits [3 (TC, WT, ET), X, Y, Z]; for `finish`.
+
+        An ensemble of several members gives their disagreement in three more channels.
+        """
         start = time.perf_counter()
         image = prepared[_IMAGE].as_tensor()[None].to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
@@ -136,7 +151,9 @@ class Segmenter:
     ) -> SegmentationResult:
         """The label map on the study's own grid, and its volumes."""
         start = time.perf_counter()
-        item: dict[Any, Any] = self._to_grid(dict[Any, Any](predicted))
+        item = dict[Any, Any](predicted)
+        entropy, disagreement = uncertainty(item[_PRED])
+        item = self._to_grid(item | {_PRED: item[_PRED][: len(REGIONS)]})
         kept = item[_PRED].cpu().numpy() if probabilities else None
         item = self._filter(self._to_labels(item))
         labels = item[_PRED].cpu().numpy()[0].astype(np.uint8, copy=False)
@@ -147,45 +164,14 @@ class Segmenter:
             affine=affine,
             scheme=self.scheme,
             reference=item["input"],
-            volumes_ml=volumes_ml(labels, affine, self.scheme),
+            measures=measure(labels, affine, self.scheme),
+            flags=(*predicted["flags"], *check_mask(labels, affine, self.scheme)),
+            mean_entropy=entropy,
+            disagreement=disagreement,
             probabilities=kept,
             seconds=item["seconds"] | {"finish": _since(start)},
             provenance=self.provenance,
         )
-
-
-def segment(
-    study: Path | str | Mapping[str, Path | str],
-    *,
-    bundle: str | Path = "brats_ensemble",
-    probabilities: bool = False,
-    **options: Any,
-) -> SegmentationResult:
-    """One study, segmented in memory: `segment("BraTS-GLI-00001-000").save("results")`.
-
-    Args:
-        study: a folder of a BraTS study or one 4D file; or four files,
-            `{"t1n": ..., "t1c": ..., "t2w": ..., "t2f": ...}`.
-        bundle: whose network.
-        probabilities: keep them in the result.
-        options: of `Segmenter`, which to make once where there are many studies.
-
-    Raises:
-        InputError: not one study, or one that cannot be used.
-        BundleError: as `Segmenter`.
-    """
-    if isinstance(study, Mapping):
-        files: dict[str, Any] = {str(modality(role)): path for role, path in study.items()}
-        items = inference_items(**files)
-    else:
-        items = inference_items(study)
-    if len(items) != 1:
-        names = ", ".join(str(item["study"]) for item in items[:3])
-        raise InputError(
-            f"{study} holds {len(items)} studies ({names}, ...); give one, or use "
-            "monai_tumor.services.segment.segment_all for many."
-        )
-    return Segmenter(bundle, **options)(items[0], probabilities=probabilities)
 
 
 def _since(start: float) -> float:

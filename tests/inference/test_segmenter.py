@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import monai_tumor
 from monai_tumor.bundles import run
 from monai_tumor.data import inference_items
 from monai_tumor.data.phantom import make_phantom, write_phantoms
-from monai_tumor.errors import BundleError, InputError, StudyError
-from monai_tumor.inference import Segmenter, segment
+from monai_tumor.errors import BundleError, StudyError
+from monai_tumor.inference import Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +66,6 @@ def test_saved_files_lie_on_the_grid_of_t1c(segmenter, studies, tmp_path):
     assert record["device"] == "cpu"
     assert record["weights"][0]["file"] == "model.safetensors"
     assert record["intended_use"].startswith("Research use only")
-
-
-def test_segment_takes_a_folder_or_four_files(tiny_bundle, studies):
-    folder = first(studies)
-    files = {role: folder / f"{folder.name}-{role}.nii.gz" for role in ("t1n", "t1c", "t2w", "t2f")}
-    options = {"bundle": tiny_bundle, "trust": True, "device": "cpu"}
-    one, other = segment(folder, **options), monai_tumor.segment(files, **options)
-    assert np.array_equal(one.label_map, other.label_map)
-    assert one.study == folder.name
-    assert str(one).startswith(f"{folder.name}: WT ")
-
-
-def test_segment_wants_one_study(tiny_bundle, studies):
-    with pytest.raises(InputError, match=r"holds 2 studies .*; give one, or use"):
-        segment(studies, bundle=tiny_bundle, trust=True)
 
 
 def test_another_scheme_has_other_values(tiny_bundle, studies):

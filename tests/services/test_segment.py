@@ -7,11 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import monai_tumor
 from monai_tumor import cli
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.errors import BundleError, InputError, StudyError
 from monai_tumor.services import segment as module
-from monai_tumor.services.segment import segment_all
+from monai_tumor.services.opening import Preparation
+from monai_tumor.services.segment import Outputs, plan, segment, segment_all
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def studies(tmp_path):
 
 @pytest.fixture
 def options(tiny_bundle):
-    return {"bundle": tiny_bundle, "trust": True, "device": "cpu"}
+    return {"bundle": tiny_bundle, "trust": True, "device": "cpu", "outputs": Outputs(report=False)}
 
 
 def names(folder, ending="_seg.nii.gz"):
@@ -140,8 +142,85 @@ def test_odd_names_and_places(studies, options, tmp_path):
     odd = tmp_path / "Fälle mit Leerzeichen" / "BraTS-GLI-00001-000"
     shutil.copytree(studies / "BraTS-GLI-00001-000", odd)
     run = segment_all([odd.parent], tmp_path / "aus gabe", **options)
-    label_map = run.done["BraTS-GLI-00001-000"]
+    label_map = run.done["BraTS-GLI-00001-000"].label_map
     assert set(np.unique(np.asarray(nib.load(label_map).dataobj))) <= {0, 1, 2, 3}
+
+
+def test_the_report_lies_in_a_folder_of_the_study(studies, options, tmp_path):
+    study = studies / "BraTS-GLI-00001-000"
+    written = segment_all([study], tmp_path, **options | {"outputs": None}).done[study.name]
+    assert written.report == tmp_path / study.name
+    content = json.loads((written.report / "report.json").read_text())
+    voxels = np.asarray(nib.load(written.label_map).dataobj)
+    ml = np.count_nonzero(voxels) / 1000  # voxels of 1 mm
+    assert content["measures"]["volumes_ml"]["WT"] == pytest.approx(ml, abs=1e-3)
+    assert 0 <= content["uncertainty"]["mean_entropy"] <= 1
+    assert content["uncertainty"]["ensemble_disagreement"] is None  # one network
+    assert content["provenance"]["weights"][0]["sha256"]
+    assert content["provenance"]["run_time_s"] > 0
+    assert "Research use only" in (written.report / "report.html").read_text()
+
+
+def test_images_on_other_grids_are_brought_to_the_reference(studies, options, tmp_path):
+    study = studies / "BraTS-GLI-00001-000"
+    flair = study / f"{study.name}-t2f.nii.gz"
+    image = nib.load(flair)
+    coarse = nib.Nifti1Image(image.get_fdata(dtype=np.float32)[::2, ::2], image.affine)
+    coarse.affine[:, :2] *= 2
+    nib.save(nib.Nifti1Image(coarse.dataobj, coarse.affine), flair)
+    by_headers = Preparation(register=False)
+    run = segment_all([study], tmp_path, preparation=by_headers, **options)
+    found = nib.load(run.done[study.name].label_map)
+    assert found.shape == nib.load(study / f"{study.name}-t1c.nii.gz").shape
+    record = json.loads((tmp_path / f"{study.name}_seg.json").read_text())
+    placed = {i["modality"]: i["placing"] for i in record["prepared"]["images"]}
+    assert placed == {
+        "t1n": "unchanged",
+        "t1c": "unchanged",
+        "t2w": "unchanged",
+        "t2f": "resampled",
+    }
+    assert "several-grids" in [flag["name"] for flag in record["flags"]]
+    kept = [path.name for path in (tmp_path / study.name / "prepared").iterdir()]
+    assert kept == [f"{study.name}-prepared.json"]  # images are kept where it is asked for
+
+
+def test_a_brain_mask_that_is_given(studies, options, tmp_path):
+    study = studies / "BraTS-GLI-00001-000"
+    image = nib.load(study / f"{study.name}-t1c.nii.gz")
+    half = np.zeros(image.shape, np.uint8)
+    half[: image.shape[0] // 2] = 1
+    nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "mask.nii.gz")
+    given = Preparation(brain_mask=tmp_path / "mask.nii.gz", keep_images=True)
+    segment_all([study], tmp_path / "out", preparation=given, **options)
+    kept = tmp_path / "out" / study.name / "prepared"
+    inside = nib.load(kept / f"{study.name}-t2w.nii").get_fdata() != 0
+    assert inside.any()
+    assert not inside[half == 0].any()
+
+
+def test_a_dry_run_says_what_is_there(studies):
+    (studies / "BraTS-GLI-00003-000" / "BraTS-GLI-00003-000-t2f.nii.gz").unlink()
+    found = plan([studies])
+    assert [source.name for source in found.sources] == [f"BraTS-GLI-0000{n}-000" for n in (1, 2)]
+    assert list(found.errors) == ["BraTS-GLI-00003-000"]
+    assert "t2f: BraTS-GLI-00001-000-t2f.nii.gz" in str(found)
+    assert str(found).endswith("2 to segment, 1 cannot be")
+
+
+def test_segment_takes_a_folder_or_four_files(tiny_bundle, studies):
+    folder = studies / "BraTS-GLI-00001-000"
+    files = {role: folder / f"{folder.name}-{role}.nii.gz" for role in ("t1n", "t1c", "t2w", "t2f")}
+    options = {"bundle": tiny_bundle, "trust": True, "device": "cpu"}
+    one, other = segment(folder, **options), monai_tumor.segment(files, **options)
+    assert np.array_equal(one.label_map, other.label_map)
+    assert one.study == folder.name
+    assert str(one).startswith(f"{folder.name}: WT ")
+
+
+def test_segment_wants_one_study(tiny_bundle, studies):
+    with pytest.raises(InputError, match=r"holds 3 studies .*; give one, or use"):
+        segment(studies, bundle=tiny_bundle, trust=True)
 
 
 def test_command_line(studies, tmp_path, capsys, tiny_bundle, monkeypatch):
