@@ -21,8 +21,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +32,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from monai_tumor.bundles import load
 from monai_tumor.data import Datalist, make_datalist
-from monai_tumor.data.phantom import make_phantom, write_phantoms
+from monai_tumor.data.phantom import Contrast, Phantom, make_phantom, write_phantoms
 from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.inference.likeness import appearance, ranges
 from monai_tumor.labels import to_regions
 from monai_tumor.metrics.segmentation import score_case
 from monai_tumor.metrics.tables import ScoreTable
@@ -43,9 +46,15 @@ from monai_tumor.services.segment import segment_all
 
 FOLDS = 3
 ALL = "all"
+REMINDERS = 9  # phantoms that go with the patients; three of them have a tumour
 OVERLAYS = ("dice_ce", "augment", "ema", "time_budget")
 CONTRASTS = ("random_ordered", "clinical", "random_ordered", "random")
+LIFELIKE = ("clinical", "random_ordered", "clinical", "random_ordered", "random", "clinical")
 COARSE = {"spacing": "[3,3,3]", "window": "[56,64,56]"}  # mm, voxels: as much as the bundle sees
+# Heads without a tumour: mirrored halves of patients, and phantoms. With `smooth`, in voxels, the
+# Dice loss of a head without a tumour falls with what is found in it; at 1e-5 it is 1 as soon as
+# one voxel is, and only the cross-entropy would teach. See docs/results.md for what it gave.
+HEALTHY = {"augment_more#0#prob": "0.33", "loss#smooth_nr": "200", "loss#smooth_dr": "200"}
 
 
 @dataclass(frozen=True)
@@ -57,23 +66,26 @@ class Stage:
         share: of a training's minutes.
         options: what differs from the bundle's train.yaml and `OVERLAYS`.
         phantoms: train on phantoms, not on patients.
+        reminders: beside the patients, train on a few phantoms, most of them without a tumour.
     """
 
     name: str
     share: float
     options: dict[str, str]
     phantoms: bool = False
+    reminders: bool = False
 
 
 RECIPES = {
     "brats_segresnet": (
-        Stage("phantoms", 0.2, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
-        Stage("coarse", 0.25, COARSE | {"learning_rate": "3e-3"}),
-        Stage("fine", 0.55, {"learning_rate": "2e-3"}),
+        Stage("phantoms", 0.1, COARSE | {"learning_rate": "3e-3"}, phantoms=True),
+        Stage("coarse", 0.1, COARSE | {"learning_rate": "3e-3"}),
+        Stage("fine", 0.25, {"learning_rate": "2e-3"}),
+        Stage("final", 0.55, {"learning_rate": "2e-3"} | HEALTHY, reminders=True),
     ),
     "brats_unetr": (  # its position embedding knows one window, so all stages are at that window
         Stage("phantoms", 0.3, {"learning_rate": "1e-3"}, phantoms=True),
-        Stage("fine", 0.7, {"learning_rate": "1e-3"}),
+        Stage("final", 0.7, {"learning_rate": "1e-3"} | HEALTHY, reminders=True),
     ),
 }
 
@@ -87,11 +99,10 @@ class Plan:
     minutes: float
     jobs: int
 
-    def datalist(self, fold: str | None) -> Path:
+    def datalist(self, fold: str | None, reminders: bool = False) -> Path:
         """The studies of a fold; of all patients; or, with None, of the phantoms."""
-        return self.out / (
-            "phantoms.json" if fold is None else f"{'all' if fold == ALL else 'folds'}.json"
-        )
+        name = "phantoms" if fold is None else "all" if fold == ALL else "folds"
+        return self.out / f"{name}{'_and_reminders' if reminders else ''}.json"
 
 
 def main() -> None:
@@ -121,24 +132,35 @@ def main() -> None:
 
 
 def prepare(plan: Plan, phantoms: int) -> None:
-    """Make the phantoms and the three datalists, those that are not there."""
-    folder = plan.out / "phantoms"
-    if not (folder / ".complete").is_file():
-
-        def make(seed: int):
-            kind = CONTRASTS[seed % len(CONTRASTS)]
-            return make_phantom(seed, spacing=2.0, contrast=kind, tumour=seed % 12 != 11)
-
-        write_phantoms(folder, count=phantoms, layout="brats2023", seed=1, make=make)
-        (folder / ".complete").touch()
+    """Make the phantoms and the datalists, those that are not there."""
+    kinds = {
+        "phantoms": (phantoms, 1, CONTRASTS, lambda seed: seed % 12 != 11),
+        "reminders": (REMINDERS, 3, LIFELIKE, lambda seed: seed % 3 == 0),
+    }
+    for name, (count, seed, contrasts, tumour) in kinds.items():
+        folder = plan.out / name
+        if not (folder / ".complete").is_file():
+            make = partial(_phantom, contrasts=contrasts, tumour=tumour)
+            write_phantoms(folder, count=count, layout="brats2023", seed=seed, make=make)
+            (folder / ".complete").touch()
     wanted = (
-        (None, folder, {"validation": 0.0}),
+        (None, plan.out / "phantoms", {"validation": 0.0}),
         ("0", plan.data, {"folds": FOLDS}),
         (ALL, plan.data, {"validation": 0.0}),
     )
     for fold, source, options in wanted:
         if not plan.datalist(fold).is_file():
             make_datalist(source, **options).save(plan.datalist(fold))
+    reminders = make_datalist(plan.out / "reminders", validation=0.0, check_voxels=False).training
+    for fold, count in (("0", REMINDERS * 2 // 3), (ALL, REMINDERS)):  # a third of the studies
+        patients = Datalist.load(plan.datalist(fold))
+        both = replace(patients, training=patients.training + reminders[:count])
+        both.save(plan.datalist(fold, reminders=True))
+
+
+def _phantom(seed: int, contrasts: Sequence[Contrast], tumour: Callable[[int], bool]) -> Phantom:
+    kind = contrasts[seed % len(contrasts)]
+    return make_phantom(seed, spacing=2.0, contrast=kind, tumour=tumour(seed))
 
 
 def pretrain(plan: Plan, bundle: str) -> None:
@@ -171,7 +193,7 @@ def run(
     if (here / "done").is_file():
         return
     options = stage.options | {
-        "datalist": str(plan.datalist(fold)),
+        "datalist": str(plan.datalist(fold, stage.reminders)),
         "output_dir": str(here),
         "minutes": f"{plan.minutes * stage.share:.2f}",
         "max_gradient_norm": "1.0",
@@ -232,12 +254,20 @@ def export(plan: Plan, bundle: str, weights: Path) -> None:
         "bundle": bundle,
         "options": {"settings": trained["options"]["settings"]},
         "trained_on": sorted(item["study"] for item in studies),
+        "intensities": intensities(plan, bundle),
         "minutes": round(plan.minutes, 1),
         "stages": [stage.name for stage in RECIPES[bundle]],
         "versions": versions(),
     }
     write_json(path.with_suffix(".json"), record)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+def intensities(plan: Plan, bundle: str) -> dict[str, list[float]]:
+    """What the patients of the training look like, for `inference.likeness`."""
+    preprocessing = load(bundle, input="", weights=None)["preprocessing"]
+    items = Datalist.load(plan.datalist(ALL)).training_items()
+    return ranges([appearance(preprocessing(item)["image"].numpy()) for item in items])
 
 
 def monai_bundle(plan: Plan, bundle: str, options: dict[str, str], log: Path) -> None:

@@ -12,6 +12,7 @@ from monai_tumor.bundles import load
 from monai_tumor.errors import BundleError
 from monai_tumor.imaging.measure import measure
 from monai_tumor.imaging.quality import check_mask
+from monai_tumor.inference.likeness import check_likeness
 from monai_tumor.inference.result import SegmentationResult
 from monai_tumor.inference.uncertainty import uncertainty
 from monai_tumor.labels import MODALITIES, REGIONS, modality
@@ -19,7 +20,7 @@ from monai_tumor.networks import MeanEnsemble
 from monai_tumor.training import load_weights
 from monai_tumor.training.autocast import cpu_has_bf16
 from monai_tumor.training.messages import find_cause
-from monai_tumor.training.weights import require_prepared
+from monai_tumor.training.weights import record_beside, require_prepared
 from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -81,9 +82,11 @@ class Segmenter:
         self.window: tuple[int, ...] = tuple(self._parts["window"])
         self._network = self._parts["network"].eval()
         files = self._parts["weights"]
-        for path in [files] if isinstance(files, str) else files:
+        files = [files] if isinstance(files, str) else list(files)
+        for path in files:
             require_prepared(path, self._parts["prepared"])
-        load_weights(self._network, files)
+        self._seen = record_beside(Path(files[0])).get("intensities") or {}
+        load_weights(self._network, files if len(files) > 1 else files[0])
         if isinstance(self._network, MeanEnsemble) and len(self._network.members) > 1:
             self._network.with_disagreement = True
         self._preprocessing = self._parts["preprocessing"]
@@ -125,11 +128,12 @@ class Segmenter:
             if cause is None or cause is error:
                 raise
             raise cause from error
+        image = prepared[_IMAGE].numpy()
         reference = Path(item["reference"]) if "reference" in item else _reference(item)
         return prepared | {
             "seconds": {"read": _since(start)},
             "input": reference,
-            "flags": tuple(item.get("flags", ())),
+            "flags": (*item.get("flags", ()), *check_likeness(image, self._seen)),
         }
 
     @torch.inference_mode()

@@ -168,7 +168,7 @@ class LoadWeights:
             _LOG.info("weights: %s (SHA-256 %s)", path, sha256(Path(path)))
 
     def _require_split(self, path: Path) -> None:
-        split = other_split(_record_beside(path).get("split"), self.expect)
+        split = other_split(record_beside(path).get("split"), self.expect)
         if split:
             raise BundleError(
                 f"{path} was {split}: it may have seen the cases to score. Give the options it was "
@@ -187,7 +187,7 @@ def require_prepared(path: str | Path, prepared: Mapping[str, Any]) -> None:
     Raises:
         BundleError: one of them differs.
     """
-    options = _record_beside(Path(path)).get("options")
+    options = record_beside(Path(path)).get("options")
     trained = options.get("settings") if isinstance(options, dict) else None
     for name in _PREPARED:
         if not isinstance(trained, dict) or name not in trained or name not in prepared:
@@ -211,7 +211,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def _record_beside(path: Path) -> dict[str, Any]:
+def record_beside(path: Path) -> dict[str, Any]:
     """What the `.json` of the same name says; nothing where there is none."""
     beside = path.with_suffix(".json")
     if not beside.is_file():
@@ -224,7 +224,7 @@ def _record_beside(path: Path) -> dict[str, Any]:
 
 
 def _require_recorded_hash(path: Path) -> None:
-    record = _record_beside(path)
+    record = record_beside(path)
     if "sha256" in record and record["sha256"] != sha256(path):
         raise BundleError(
             f"{path} is not the file that {path.stem}.json records (SHA-256 differs): "
