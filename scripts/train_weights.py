@@ -48,8 +48,15 @@ FOLDS = 3
 ALL = "all"
 REMINDERS = 9  # phantoms that go with the patients; three of them have a tumour
 OVERLAYS = ("dice_ce", "augment", "ema", "time_budget")
-CONTRASTS = ("random_ordered", "clinical", "random_ordered", "random")
-LIFELIKE = ("clinical", "random_ordered", "clinical", "random_ordered", "random", "clinical")
+CONTRASTS: tuple[Contrast, ...] = ("random_ordered", "clinical", "random_ordered", "random")
+LIFELIKE: tuple[Contrast, ...] = (
+    "clinical",
+    "random_ordered",
+    "clinical",
+    "random_ordered",
+    "random",
+    "clinical",
+)
 COARSE = {"spacing": "[3,3,3]", "window": "[56,64,56]"}  # mm, voxels: as much as the bundle sees
 # Heads without a tumour: mirrored halves of patients, and phantoms. With `smooth`, in voxels, the
 # Dice loss of a head without a tumour falls with what is found in it; at 1e-5 it is 1 as soon as

@@ -37,7 +37,7 @@ def appearance(image: NDArray[np.float32]) -> dict[str, float]:
         for share, value in zip(_PERCENTILES, row, strict=True):
             out[f"{name} percentile {share}"] = round(float(value), 4)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlations = np.nan_to_num(np.corrcoef(values))
+        correlations = np.asarray(np.nan_to_num(np.corrcoef(values)))
     for (i, one), (j, other) in combinations(enumerate(MODALITIES), 2):
         out[f"correlation of {one} and {other}"] = round(float(correlations[i, j]), 4)
     return out
