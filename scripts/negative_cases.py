@@ -28,6 +28,7 @@ from monai_tumor.labels import REGIONS, to_regions
 from monai_tumor.transforms.rand_mirror_half import mirror_columns
 
 HEALTHY_ML = 1.0
+LAST = "final"  # the stage of scripts/train_weights.py whose weights count
 TEMPLATES = 8
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     for name, folder in heads.items():
         weights = None
         if name != "template":
-            weights = given.runs / given.bundle / name / "fine" / "checkpoints" / "model_best.pt"
+            weights = given.runs / given.bundle / name / LAST / "checkpoints" / "model_best.pt"
         results = given.out / given.bundle / name
         run(given.bundle, "inference", input=folder, output_dir=results, weights=weights)
         rows += [measure(path, name) for path in sorted(results.glob("*_seg.nii.gz"))]
