@@ -292,7 +292,14 @@ class _Pipeline:
         exported, notes = self._export(path, opened, result)
         record = result.as_dict() | more | {"request": task.request}
         write_json(self.output / f"{task.name}_seg.json", record)
-        return Written(path, folder if self.outputs.report else None, exported, notes)
+        return Written(
+            path,
+            result.volumes_ml,
+            result.flags,
+            folder if self.outputs.report else None,
+            exported,
+            notes,
+        )
 
     def _export(
         self, path: Path, opened: OpenedStudy, result: SegmentationResult
