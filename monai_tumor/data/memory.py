@@ -1,4 +1,4 @@
-"""How much of a data set may stay in memory."""
+"""How much fits into memory."""
 
 import os
 
@@ -14,5 +14,9 @@ def studies_in_memory(share: float = 0.5) -> int:
     Args:
         share: of the free memory; training and validation each take theirs.
     """
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return max(1, int(share * free / _STUDY_BYTES))
+    return max(1, int(share * free_memory() / _STUDY_BYTES))
+
+
+def free_memory() -> int:
+    """Bytes of memory that nobody uses now."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

@@ -9,6 +9,8 @@ import numpy as np
 
 from monai_tumor.data import on_one_grid, prepare_study
 from monai_tumor.data.checks import check_study
+from monai_tumor.data.headers import read_header
+from monai_tumor.data.memory import free_memory
 from monai_tumor.data.prepare import Strip
 from monai_tumor.data.prepared import MaskSource, Placing, PreparedStudy
 from monai_tumor.data.study import Study
@@ -21,6 +23,7 @@ from monai_tumor.services.sources import Source, keep_images
 from monai_tumor.transforms import LoadStudyd
 
 SHOWN = (Modality.T1C, Modality.T2F)  # in key slices: enhancing tumour, then oedema
+_BYTES_A_VOXEL = 120  # four images and three probabilities, with their copies
 _GRID_PROBLEMS = ("shape", "affine")  # that bringing all to one grid mends
 
 
@@ -110,13 +113,26 @@ def require_usable(study: Study) -> bool:
     """Refuse, by its headers, a study that cannot be segmented; whether it lies on one grid.
 
     Raises:
-        StudyError: an image is missing, damaged or no volume.
+        StudyError: an image is missing, damaged, no volume or larger than memory.
     """
     problems = [p for p in check_study(study, voxels=False) if not p.is_note]
     for problem in problems:
         if problem.kind not in _GRID_PROBLEMS:
             raise StudyError(str(problem))
+    _require_memory(study)
     return not problems or on_one_grid(study)
+
+
+def _require_memory(study: Study) -> None:
+    """Refuse what would end in this process being killed."""
+    shape = max((read_header(path).shape[:3] for path in study.images), key=np.prod)
+    needed, free = _BYTES_A_VOXEL * int(np.prod(shape)), free_memory()
+    if needed > free:
+        size = " x ".join(map(str, shape))
+        raise StudyError(
+            f"Study {study.study!r} has {size} voxels, which need about {needed / 1e9:.1f} GB of "
+            f"memory; {free / 1e9:.1f} GB are free. Crop or resample its images."
+        )
 
 
 def _index(study: Study, reference: str) -> int:

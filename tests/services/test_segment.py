@@ -1,6 +1,7 @@
 """Folders of studies: what fails is said, the rest goes on, and a run can be taken up again."""
 
 import json
+import re
 import shutil
 
 import nibabel as nib
@@ -111,6 +112,53 @@ def test_four_files_and_the_missing_one(studies, options, tmp_path):
     roles.pop("t2f")
     with pytest.raises(StudyError, match=r"No t2f \(FLAIR\) image is given"):
         segment_all([], tmp_path / "out", roles=roles, **options)
+
+
+def replaced(studies, role, change):
+    """The first study, with one image replaced by `change(voxels)`."""
+    study = studies / "BraTS-GLI-00001-000"
+    path = study / f"{study.name}-{role}.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(change(image.get_fdata(dtype=np.float32)), image.affine), path)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (np.zeros_like, "t2w has the same value in the whole brain"),
+        (lambda voxels: voxels * np.nan, r"\d+ voxels of t2w are not finite"),
+        (lambda voxels: voxels[:1, :1, :1], r"shape \(1, 1, 1\); a volume is needed"),
+        (lambda voxels: np.stack([voxels] * 3, -1), r"a 3D image is needed here"),
+    ],
+    ids=["empty", "not finite", "one voxel", "channels"],
+)
+def test_an_image_that_cannot_be_used(studies, options, tmp_path, change, message):
+    study = replaced(studies, "t2w", change)
+    run = segment_all([study], tmp_path / "out", **options)
+    assert re.search(message, run.errors[study.name]), run.errors
+    assert [path.name for path in (tmp_path / "out").glob("*seg*")] == []
+
+
+def test_a_4d_file_of_three_channels(options, tmp_path):
+    image = nib.Nifti1Image(np.ones((8, 8, 8, 3), np.float32), np.eye(4))
+    nib.save(image, tmp_path / "three.nii.gz")
+    asked = {"modalities": "t2f,t1n,t1c,t2w", **options}
+    run = segment_all([tmp_path / "three.nii.gz"], tmp_path / "out", **asked)
+    assert "has 3 channels, but 4 modalities are named" in run.errors["three"]
+
+
+def test_an_image_larger_than_memory(studies, options, tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_tumor.services.opening.free_memory", lambda: 10_000_000)
+    run = segment_all([studies], tmp_path / "out", **options)
+    found = run.errors["BraTS-GLI-00001-000"]
+    assert "48 x 56 x 40 voxels, which need about 0.0 GB of memory; 0.0 GB are free" in found
+
+
+def test_a_file_of_no_known_kind(options, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(InputError, match=r"notes\.txt is neither a folder, a NIfTI file nor"):
+        segment_all([tmp_path / "notes.txt"], tmp_path / "out", **options)
 
 
 def test_a_full_disk_leaves_whole_files_and_no_stray_ones(studies, options, tmp_path, monkeypatch):
