@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 any other failure that has a message; 2 wrong usage; 3 done, but something
 was left out or has problems; 4 input that cannot be used; 5 a bundle or its weights; 6 training;
-7 an optional package is missing; 130 interrupted.
+7 an optional package is missing; 8 a PACS cannot be reached or refuses; 130 interrupted.
 """
 
 import argparse
