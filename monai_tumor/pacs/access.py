@@ -109,7 +109,9 @@ def require_packages() -> None:
 def one_line(problem: object) -> str:
     """What another side or library says, as printable text of one line, at most 300 characters."""
     text = " ".join(str(problem).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:300] or type(problem).__name__
+    if not text and isinstance(problem, BaseException):
+        return type(problem).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
 
 def failure(message: object) -> PacsError:

@@ -145,11 +145,16 @@ def _client(web: Web, access: Access) -> Iterator[Any]:
             warnings.filterwarnings("ignore", module="dicomweb_client")
             yield client
     except requests.RequestException as error:
+        if isinstance(error, requests.JSONDecodeError):
+            raise _no_dicomweb(web, error) from error
         raise _refused(web, error, access) from error
-    except (ValueError, KeyError) as error:  # an answer that is no DICOMweb
-        raise failure(
-            f"{web} does not answer as DICOMweb does ({one_line(error)}); check the path."
-        ) from error
+    except (ValueError, KeyError) as error:
+        raise _no_dicomweb(web, error) from error
+
+
+def _no_dicomweb(web: Web, error: Exception) -> PacsError:
+    said = one_line(error)
+    return failure(f"{web} does not answer as DICOMweb does ({said}); check the path.")
 
 
 def _refused(web: Web, error: requests.RequestException, access: Access) -> PacsError:

@@ -15,8 +15,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings(mark))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def collected():
-    """Have such sockets collected in the test that they belong to."""
+    """Have such sockets collected while they are forgiven."""
     yield
     gc.collect()

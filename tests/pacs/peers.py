@@ -38,7 +38,7 @@ def study(folder: Path, series: int = 1, **tags) -> tuple[str, list[Path]]:
     with quiet():
         for number, grid in enumerate(grids):
             save_all(classic(grid, **tags), folder / f"series{number}")
-    return grids[0].study, sorted(folder.rglob("*.dcm"))
+    return grids[0].study, sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def until(holds: Callable[[], object], seconds: float = 15) -> None:
@@ -170,8 +170,9 @@ def store(association, path: Path) -> int:
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     """A certificate for the address 127.0.0.1 that signs itself, and its key."""
     made, key = folder / f"{name}.pem", folder / f"{name}.key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+    curve = ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
     named = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
     files = ["-keyout", str(key), "-out", str(made)]
-    subprocess.run([*command, *named, *files], check=True, capture_output=True)
+    subprocess.run([*command, *curve, *named, *files], check=True, capture_output=True)
     return made, key
