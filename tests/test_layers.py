@@ -19,7 +19,8 @@ FLOORS = {
     **dict.fromkeys(("bundles", "report"), 3),
     **dict.fromkeys(("inference", "pacs"), 4),
     "services": 5,
-    **dict.fromkeys(("cli", "web"), 6),
+    "cli_pacs": 6,
+    **dict.fromkeys(("cli", "web"), 7),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path

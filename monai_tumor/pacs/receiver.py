@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
@@ -13,8 +13,16 @@ from monai_tumor.pacs.access import Tls, failure, one_line
 from monai_tumor.pacs.address import Node
 
 _CALLERS_AT_ONCE = 10
+# The first that a caller offers too is taken: the one that keeps the types of private elements.
 # A deflated data set of a kilobyte may unpack to gigabytes before anything can be checked.
-_SYNTAXES = [one for one in ALL_TRANSFER_SYNTAXES if not UID(one).is_deflated]
+_SYNTAXES = [
+    ExplicitVRLittleEndian,
+    *(
+        one
+        for one in ALL_TRANSFER_SYNTAXES
+        if one != ExplicitVRLittleEndian and not UID(one).is_deflated
+    ),
+]
 
 
 @contextmanager

@@ -73,8 +73,7 @@ def watch(
     Args:
         spool: a folder of ours, of one watcher at a time; see `monai_tumor.pacs.spool`.
         process: from the folder of a study's instances and an empty one for the results to the
-            files of the latter that are to be sent. It is called by one thread, and must give the
-            same UIDs where it is called again for the same instances.
+            files of the latter that are to be sent; called by one thread.
         options: how.
         stop: ends it once a study that is being processed is through; so does an interrupt, which
             does not wait.

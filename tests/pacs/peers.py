@@ -162,6 +162,9 @@ def calling(where: Node, title: str = "MODALITY") -> Iterator[object]:
 
 
 def store(association, path: Path) -> int:
+    """The status of a C-STORE; -1 where the connection is broken."""
+    if not association.is_established:
+        return -1
     with quiet():
         answer = association.send_c_store(dcmread(path))
     return answer.Status if "Status" in answer else -1
