@@ -1,4 +1,4 @@
-"""The command `pacs` and its actions: echo, find, fetch, send, watch; a row of the table in `cli`."""
+"""The command `pacs`, a row of the table in `cli`: its actions echo, find, fetch, send, watch."""
 
 import argparse
 import signal

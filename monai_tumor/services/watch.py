@@ -27,11 +27,9 @@ def watch_and_segment(
         InputError: the spool cannot be written, or another process has it.
         DependencyError: the extra `pacs` is not installed.
     """
-    from monai_tumor.services.segment_dicom import (  # type: ignore[import-not-found,unused-ignore]
-        segment_dicom,
-    )
+    from monai_tumor.services import segment_dicom  # type: ignore[attr-defined,unused-ignore]
 
     def process(study: Path, output: Path) -> list[Path]:
-        return list(segment_dicom(study, output, **segment_options).dicom_files)
+        return list(segment_dicom.segment_dicom(study, output, **segment_options).dicom_files)
 
     return watch(spool, process, options, on_event=on_event)
