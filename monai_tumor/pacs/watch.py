@@ -55,6 +55,16 @@ class WatchOptions:
     send_wait_s: float = 10.0
     room: Room = field(default_factory=Room)
 
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: one is not above 0.
+        """
+        for name in ("quiet_s", "idle_s", "give_up_s", "send_wait_s", "attempts", "send_attempts"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} of {getattr(self, name)} cannot be; give one above 0.")
+
 
 def watch(
     spool: Path,

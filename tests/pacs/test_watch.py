@@ -230,6 +230,11 @@ def test_tls(tmp_path):
         until(lambda: watching.calls)
 
 
+def test_numbers_that_cannot_be():
+    with pytest.raises(InputError, match="quiet_s of 0 cannot be"):
+        WatchOptions(node(), quiet_s=0)
+
+
 # -- killed
 
 
