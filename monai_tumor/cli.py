@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 any other failure that has a message; 2 wrong usage; 3 done, but something
 was left out or has problems; 4 input that cannot be used; 5 a bundle or its weights; 6 training;
-7 an optional package is missing; 130 interrupted.
+7 an optional package is missing; 8 a PACS cannot be reached or refuses; 130 interrupted.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_tumor import __version__
+from monai_tumor import __version__, cli_pacs
 from monai_tumor.errors import InputError, MonaiTumorError
 from monai_tumor.labels import SCHEMES
 
@@ -624,6 +624,12 @@ COMMANDS = {
         _deidentify_arguments,
         _deidentify,
         left_out=lambda result: bool(result.refused),
+    ),
+    "pacs": Command(
+        "Talk to a PACS by DICOM or DICOMweb: echo, find, fetch, send, watch.",
+        cli_pacs.add_arguments,
+        cli_pacs.run,
+        left_out=cli_pacs.left_out,
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

@@ -8,6 +8,7 @@
     |-- SchemeError      label values and regions do not fit, or the scheme cannot be known
     |-- BundleError      a bundle: not found, not trusted, weights missing or of another network
     |-- TrainingError    training cannot go on
+    |-- PacsError        a PACS cannot be reached, or refuses
     `-- DependencyError  an optional package is needed
 
 The command line prints the message as one line and exits with the class's `exit_code`.
@@ -54,6 +55,12 @@ class TrainingError(MonaiTumorError):
     """Training cannot go on."""
 
     exit_code = 6
+
+
+class PacsError(MonaiTumorError):
+    """A PACS cannot be reached, or refuses."""
+
+    exit_code = 8
 
 
 class DependencyError(MonaiTumorError):

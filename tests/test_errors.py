@@ -23,6 +23,12 @@ def test_each_error_is_one_that_a_user_can_mend(kind):
 
 def test_exit_codes_tell_the_branches_apart():
     assert errors.StudyError.exit_code == errors.InputError.exit_code
-    branches = [errors.InputError, errors.BundleError, errors.TrainingError, errors.DependencyError]
+    branches = [
+        errors.InputError,
+        errors.BundleError,
+        errors.TrainingError,
+        errors.DependencyError,
+        errors.PacsError,
+    ]
     assert len({b.exit_code for b in branches}) == len(branches)
     assert 2 not in {c.exit_code for c in CLASSES}  # a mistake in the command itself

@@ -17,9 +17,10 @@ FLOORS = {
     **dict.fromkeys(("dicom", "imaging", "networks", "metrics"), 1),
     **dict.fromkeys(("data", "transforms", "training", "explain"), 2),
     **dict.fromkeys(("bundles", "report"), 3),
-    "inference": 4,
+    **dict.fromkeys(("inference", "pacs"), 4),
     "services": 5,
-    **dict.fromkeys(("cli", "web"), 6),
+    "cli_pacs": 6,
+    **dict.fromkeys(("cli", "web"), 7),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from monai_tumor import __version__
@@ -19,6 +20,7 @@ from monai_tumor.dicom.assemble import assemble
 from monai_tumor.dicom.audit import Audit, audit
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
 from monai_tumor.dicom.files import Limits, find, quiet, read_header
+from monai_tumor.dicom.gradients import gradient_table
 from monai_tumor.dicom.headers import groups_of
 from monai_tumor.dicom.pixels import Reader
 from monai_tumor.dicom.reading import Series, read_series
@@ -28,7 +30,7 @@ from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe
 from monai_tumor.errors import DicomError
-from monai_tumor.files import write_json
+from monai_tumor.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class _Writer:
             warnings.append("sheared: only the sform holds the affine, the qform is left out")
         sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
         repairs = (*volume.repairs, *made.repairs)
+        _write_gradients(path, volume, made.affine)
         write_json(
             sidecar,
             fields
@@ -193,6 +196,17 @@ class _Writer:
             warnings=tuple(warnings),
             audit=checked,
         )
+
+
+def _write_gradients(path: Path, volume: Volume, affine: NDArray[np.float64]) -> None:
+    """Write `.bval` and `.bvec` beside a 4D file whose volumes have b-values, and directions."""
+    of_volumes = [point[0].traits.diffusion for point in volume.points]
+    known = [one for one in of_volumes if one is not None]
+    if len(known) < 2 or len(known) < len(of_volumes) or all(len(one) < 4 for one in known):
+        return
+    stem = path.name.removesuffix(".nii.gz")
+    for ending, text in zip((".bval", ".bvec"), gradient_table(known, affine), strict=True):
+        write_text(path.with_name(stem + ending), text)
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -131,7 +131,7 @@ def segment_all(
     roles: Mapping[str, Path] | None = None,
     modalities: str | None = None,
     series: Mapping[str, str] | None = None,
-    bundle: str | Path = "brats_ensemble",
+    bundle: str | Path | Segmenter = "brats_ensemble",
     preparation: Preparation | None = None,
     outputs: Outputs | None = None,
     resume: bool = False,
@@ -151,12 +151,12 @@ def segment_all(
         roles: or four files, "t1n", "t1c", "t2w" and "t2f".
         modalities: channel order of 4D files that lie beside no dataset.json.
         series: modality -> UID or converted name of the DICOM series to take for it.
-        bundle: whose network.
+        bundle: whose network; or a `Segmenter` that is loaded already.
         preparation: what may be done to images on several grids, or with the skull on.
         outputs: what to write.
         resume: leave alone what an earlier run with the same options and files has finished.
         on_study: called with a study's name, how many are done and how many there are.
-        options: of `Segmenter`.
+        options: of `Segmenter`, where one is to be loaded.
 
     Raises:
         InputError: nothing to segment, or the output lies among the inputs.
@@ -169,7 +169,7 @@ def segment_all(
     try:
         sources = find_sources(inputs, roles, scratch, modalities=modalities, series=series)
         _require_apart(output, sources.found)
-        segmenter = Segmenter(bundle, **options)
+        segmenter = bundle if isinstance(bundle, Segmenter) else Segmenter(bundle, **options)
         asked = {**segmenter.provenance, "preparation": preparation, "outputs": outputs}
         tasks = [_Task(source, _digest(source, asked)) for source in sources.found]
         kept = [task for task in tasks if resume and _is_done(task, output)]

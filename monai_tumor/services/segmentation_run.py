@@ -32,6 +32,11 @@ class Written:
     dicom: Exported | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def dicom_files(self) -> tuple[Path, ...]:
+        """SEG, SR and key images; none where none were written."""
+        return self.dicom.files if self.dicom else ()
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
@@ -39,7 +44,7 @@ class Written:
             "volumes_ml": {name: round(ml, 3) for name, ml in self.volumes_ml.items()},
             "flags": [flag.as_dict() for flag in self.flags],
             "report": self.report and str(self.report),
-            "dicom": [str(path) for path in self.dicom.files] if self.dicom else [],
+            "dicom": [str(path) for path in self.dicom_files],
             "notes": list(self.notes),
         }
 

@@ -6,6 +6,7 @@ on phantoms says nothing about patients.
 """
 
 from monai_tumor.data.phantom.contrast import Contrast, Scanner
+from monai_tumor.data.phantom.dicom import write_dicom_phantom
 from monai_tumor.data.phantom.phantom import Phantom, make_phantom
 from monai_tumor.data.phantom.tumour import TumourOptions
 from monai_tumor.data.phantom.write import LAYOUTS, write_phantoms
@@ -17,5 +18,6 @@ __all__ = [
     "Scanner",
     "TumourOptions",
     "make_phantom",
+    "write_dicom_phantom",
     "write_phantoms",
 ]

@@ -1,0 +1,100 @@
+"""A C-STORE receiver of our own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.sop_class import Verification
+
+from monai_tumor.errors import PacsError
+from monai_tumor.pacs.access import Tls, failure, one_line
+from monai_tumor.pacs.address import Node
+
+_CALLERS_AT_ONCE = 10
+# The first that a caller offers too is taken: the one that keeps the types of private elements.
+# A deflated data set of a kilobyte may unpack to gigabytes before anything can be checked.
+_SYNTAXES = [
+    ExplicitVRLittleEndian,
+    *(
+        one
+        for one in ALL_TRANSFER_SYNTAXES
+        if one != ExplicitVRLittleEndian and not UID(one).is_deflated
+    ),
+]
+
+
+@contextmanager
+def listening(
+    node: Node,
+    store: Callable[[Any], int],
+    *,
+    tls: Tls | None,
+    timeout: float,
+    callers: Sequence[str] = (),
+    instance_bytes: int | None = None,
+    handlers: Sequence[tuple[Any, Callable[[Any], None]]] = (),
+) -> Iterator[None]:
+    """Receive instances while the body runs.
+
+    Args:
+        node: our own title, and where to listen; callers must call us by that title.
+        store: from pynetdicom's event to the status that is answered; called from many threads.
+        tls: our certificate; None to listen in the clear.
+        timeout: seconds of silence after which a caller is hung up on.
+        callers: AE titles that may call; none for all.
+        instance_bytes: a caller whose instance grows larger is hung up on.
+        handlers: of pynetdicom's further events.
+
+    Raises:
+        PacsError: one cannot listen there.
+    """
+    ae = AE(ae_title=node.title)
+    ae.require_called_aet = True
+    ae.require_calling_aet = list(callers)
+    ae.maximum_associations = _CALLERS_AT_ONCE
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
+    for context in AllStoragePresentationContexts:
+        ae.add_supported_context(context.abstract_syntax, _SYNTAXES)
+    ae.add_supported_context(Verification)
+    bound = [*handlers, (evt.EVT_C_STORE, store)]
+    if instance_bytes is not None:
+        meter = _Meter(instance_bytes)
+        bound += [(evt.EVT_DATA_RECV, meter.add), (evt.EVT_DIMSE_RECV, meter.reset)]
+    context = None if tls is None else tls.server()
+    try:
+        server = ae.start_server(
+            (node.host, node.port), block=False, ssl_context=context, evt_handlers=bound
+        )
+    except OSError as error:
+        raise cannot_listen(node, error) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        ae.shutdown()
+
+
+def cannot_listen(node: Node, error: OSError) -> PacsError:
+    """The error for an address that is in use, or not ours."""
+    reason = one_line(error.strerror or error)
+    return failure(f"Cannot listen on {node}: {reason}. Choose another host or port.")
+
+
+class _Meter:
+    """Hangs up on callers whose message, which is held in memory until it is whole, is too long."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def add(self, event: Any) -> None:
+        """Count the bytes of a PDU."""
+        count = getattr(event.assoc, "bytes_of_message", 0) + len(event.data)
+        event.assoc.bytes_of_message = count
+        if count > self._limit:
+            event.assoc.abort()
+
+    def reset(self, event: Any) -> None:
+        """A message is whole."""
+        event.assoc.bytes_of_message = 0

@@ -1,0 +1,296 @@
+"""The watcher: studies in by C-STORE, results out, and what happens when things go wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from monai_tumor.dicom.files import quiet
+from monai_tumor.dicom.results import MANUFACTURER
+from monai_tumor.errors import InputError, PacsError
+from monai_tumor.pacs import (
+    Access,
+    Node,
+    Room,
+    Tls,
+    WatchOptions,
+    echo,
+    parse_node,
+    send,
+    watch,
+)
+from pacs.peers import archive, calling, certificate, free_port, node, store, study, until
+from pacs.watching import Watching
+
+FULL, NOT_UNDERSTOOD = 0xA700, 0xC000
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def copy_of_first(folder: Path, output: Path) -> list[Path]:
+    """A result: the first instance, as if derived."""
+    with quiet():
+        one = dcmread(min(folder.iterdir()))
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+        one.Manufacturer = MANUFACTURER
+        one.save_as(output / "result.dcm")
+    return [output / "result.dcm"]
+
+
+def uids(files) -> list[str]:
+    with quiet():
+        return sorted(str(dcmread(path).SOPInstanceUID) for path in files)
+
+
+def test_a_study_is_processed_once_complete_and_its_results_are_sent(tmp_path):
+    uid, files = study(tmp_path / "in", series=2)
+    with archive() as pacs, Watching(tmp_path / "spool", destination=pacs.node) as watching:
+        watching.then = copy_of_first
+        pacs.answer = FULL  # the first try fails
+        with calling(watching.options.listen) as caller:
+            assert [store(caller, path) for path in files] == [0] * 6
+            time.sleep(0.6)  # longer than it must be quiet, but the caller is there
+            assert watching.calls == []
+        until(lambda: watching.said("again in 0.1 s"))
+        pacs.answer = 0
+        until(lambda: watching.said("1 results sent to"))
+        assert watching.calls == [uids(files)]
+        assert list(pacs.held) == ["1.2.3.4"]
+        # Sent again, the very same is no news; nor are our own results, forwarded to us.
+        assert send(watching.options.listen, [tmp_path / "in"], Access(timeout=5)).complete
+        results = tmp_path / "spool" / "done" / uid / "results"
+        sent = send(watching.options.listen, [results], Access(timeout=5))
+        assert sent.complete, str(sent)
+        time.sleep(0.6)
+        assert len(watching.calls) == 1
+    assert str(watching.result) == "1 studies done, 0 failed; 0 waiting"
+    assert watching.result.as_dict()["done"] == 1
+    noted = json.loads((tmp_path / "spool" / "done" / uid / "study.json").read_text())
+    assert noted == {"attempts": 1, "files": ["result.dcm"], "reason": ""}
+
+
+def test_late_instances_are_processed_with_the_others(tmp_path):
+    _, files = study(tmp_path / "in")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(folder, output):
+        begun.set()
+        assert go_on.wait(20)
+        return []
+
+    with Watching(tmp_path / "spool") as watching:
+        watching.then = wait
+        send(watching.options.listen, files[:2], Access(timeout=5))
+        assert begun.wait(20)
+        send(watching.options.listen, files[2:], Access(timeout=5))
+        time.sleep(0.6)
+        assert len(watching.calls) == 1
+        go_on.set()
+        until(lambda: len(watching.calls) == 2)
+    assert watching.calls == [uids(files[:2]), uids(files)]
+
+
+def test_a_sender_that_dies_and_one_that_sends_again(tmp_path):
+    _, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool") as watching:
+        with calling(watching.options.listen) as caller:
+            store(caller, files[0])
+            caller.abort()
+        time.sleep(0.8)
+        assert watching.calls == []  # half a study
+        send(watching.options.listen, files, Access(timeout=5))
+        until(lambda: watching.calls)
+    assert watching.calls == [uids(files)]
+
+
+def test_a_sender_that_dies_and_never_comes_back(tmp_path):
+    uid, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool", give_up_s=0.5) as watching:
+        with calling(watching.options.listen) as caller:
+            store(caller, files[0])
+            caller.abort()
+        until(lambda: watching.said("failed: it was broken off"))
+    assert watching.calls == []
+    assert (tmp_path / "spool" / "failed" / uid / "instances").is_dir()
+    assert "see" in str(watching.result)
+
+
+def test_hanging_up_may_be_taken_as_the_end(tmp_path):
+    _, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool", hang_up_is_end=True) as watching:
+        with calling(watching.options.listen) as caller:
+            store(caller, files[0])
+            caller.abort()
+        until(lambda: watching.calls)
+
+
+def test_a_full_spool_says_so_and_takes_more_later(tmp_path):
+    _, files = study(tmp_path / "in")
+    _, others = study(tmp_path / "other")
+    room = Room(studies=1, free_bytes=0)
+    with Watching(tmp_path / "spool", room=room) as watching:
+        with calling(watching.options.listen) as caller:
+            assert store(caller, files[0]) == 0
+            assert store(caller, others[0]) == FULL
+            assert store(caller, files[1]) == 0
+        until(lambda: len(watching.calls) == 1)
+        until(lambda: not any((tmp_path / "spool" / "processing").iterdir()))
+        assert send(watching.options.listen, others, Access(timeout=5)).complete
+        until(lambda: len(watching.calls) == 2)
+    assert watching.said("refused: 1 studies are waiting")
+
+
+def test_an_endless_instance_is_hung_up_on(tmp_path):
+    _, files = study(tmp_path / "in")
+    room = Room(instance_bytes=20_000, free_bytes=0)
+    with Watching(tmp_path / "spool", room=room) as watching:
+        with quiet(), calling(watching.options.listen) as caller:
+            large = dcmread(files[0])
+            large.PixelData = b"\0" * 200_000
+            answer = caller.send_c_store(large)
+            assert "Status" not in answer
+            until(lambda: not caller.is_established)
+        assert not any((tmp_path / "spool" / "received").iterdir())
+
+
+def test_what_names_no_study_is_refused_and_the_rest_not_taken_for_all(tmp_path):
+    _, files = study(tmp_path / "in")
+    with quiet():
+        bad = dcmread(files[0])
+        bad.StudyInstanceUID = "../../../evil"
+        bad.save_as(files[0])
+    with Watching(tmp_path / "spool") as watching:
+        with calling(watching.options.listen) as caller:
+            assert [store(caller, path) for path in files] == [NOT_UNDERSTOOD, 0, 0]
+        time.sleep(0.8)
+    assert watching.calls == []
+    assert watching.said("is no UID")
+    assert not (tmp_path / "evil").exists()
+
+
+def test_failures_of_processing(tmp_path):
+    _, files = study(tmp_path / "in")
+
+    def fail(folder, output):
+        raise InputError("No t1c series.\nAdd one.")
+
+    def stray(folder, output):
+        return [files[0]]
+
+    with Watching(tmp_path / "spool") as watching:
+        for then, words in (
+            (fail, "failed: No t1c series. Add one."),
+            (stray, "is no file in"),
+            (lambda folder, output: 1 / 0, "failed: ZeroDivisionError: division by zero"),
+            (copy_of_first, "done: 1 results"),
+        ):
+            watching.then = then
+            send(watching.options.listen, files, Access(timeout=5))
+            until(lambda words=words: watching.said(words))
+    assert (watching.result.done, watching.result.failed) == (1, 3)
+
+
+def test_results_that_nobody_takes_are_failed(tmp_path):
+    _, files = study(tmp_path / "in")
+    options = {"destination": node(), "send_attempts": 2, "access": Access(timeout=2)}
+    with Watching(tmp_path / "spool", **options) as watching:
+        watching.then = copy_of_first
+        send(watching.options.listen, files, Access(timeout=5))
+        until(lambda: watching.said("failed: not sent in 2 tries: Cannot reach"))
+
+
+def test_who_may_call_and_by_what_name(tmp_path):
+    with Watching(tmp_path / "spool", callers=("GOOD",)) as watching:
+        here = watching.options.listen
+        assert echo(here, Access(title="GOOD", timeout=5))
+        with pytest.raises(PacsError, match="does not know our AE title"):
+            echo(here, Access(title="BAD", timeout=5))
+        with pytest.raises(PacsError, match="no AE title of that name"):
+            echo(replace(here, title="OTHER"), Access(title="GOOD", timeout=5))
+        with pytest.raises(PacsError, match=r"Cannot listen on .* in use"):
+            watch(tmp_path / "other", copy_of_first, WatchOptions(here))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl absent")
+def test_tls(tmp_path):
+    made, key = certificate(tmp_path, "watch")
+    _, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool", tls=Tls(certificate=made, key=key)) as watching:
+        access = Access(timeout=5, tls=Tls(ca=made))
+        assert send(watching.options.listen, files, access).complete
+        until(lambda: watching.calls)
+
+
+def test_numbers_that_cannot_be():
+    with pytest.raises(InputError, match="quiet_s of 0 cannot be"):
+        WatchOptions(node(), quiet_s=0)
+
+
+# -- killed
+
+
+@contextmanager
+def process_watching(spool: Path, listen: Node, gate: Path):
+    command = [sys.executable, "-m", "pacs.watching", str(spool), str(listen), str(gate)]
+    paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+    one = subprocess.Popen(
+        command, cwd=TESTS, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE
+    )
+    try:
+        assert b"listening" in one.stdout.readline()
+        yield one
+    finally:
+        one.kill()
+        one.wait()
+        one.stdout.close()
+
+
+def kill(process: subprocess.Popen) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is of POSIX")
+def test_kill_while_receiving_and_while_processing(tmp_path):
+    uid, files = study(tmp_path / "in", series=2)
+    spool, gate = tmp_path / "spool", tmp_path / "gate"
+    listen = parse_node(f"WATCH@127.0.0.1:{free_port()}")
+    with process_watching(spool, listen, gate) as first:
+        with calling(listen) as caller:
+            assert [store(caller, path) for path in files[:4]] == [0] * 4
+            kill(first)
+            assert store(caller, files[4]) != 0
+        held = spool / "received" / uid / "instances"
+        assert sorted(path.stem for path in held.glob("*.dcm")) == uids(files[:4])
+        for path in held.glob("*.dcm"):
+            dcmread(path)  # whole
+    with process_watching(spool, listen, gate) as second:
+        time.sleep(2)  # it is quiet for longer than needed, and yet half a study is not begun
+        assert not (tmp_path / "begun").exists()
+        assert send(listen, files, Access(timeout=5)).complete
+        until(lambda: (tmp_path / "begun").exists())
+        kill(second)
+        assert (spool / "processing" / uid).is_dir()
+    gate.touch()
+    with process_watching(spool, listen, gate):
+        until(lambda: (spool / "done" / uid).is_dir())
+    result = (spool / "done" / uid / "results" / "names.dcm").read_text().split()
+    assert result == [f"{one}.dcm" for one in uids(files)]
+
+
+def test_a_study_that_kills_its_process_each_time_is_failed(tmp_path):
+    processing = tmp_path / "spool" / "processing" / "1.2"
+    (processing / "instances").mkdir(parents=True)
+    (processing / "study.json").write_text('{"attempts": 3, "files": [], "reason": ""}')
+    with Watching(tmp_path / "spool") as watching:
+        until(lambda: watching.said("it ended the process 3 times"))
+    assert watching.calls == []
