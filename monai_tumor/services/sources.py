@@ -1,5 +1,6 @@
 """What the inputs of `segment` hold: studies in NIfTI files, and in DICOM series."""
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,9 @@ from monai_tumor.dicom import ConvertedSeries, assign, convert, looks_like_dicom
 from monai_tumor.errors import DicomError, InputError, StudyError
 from monai_tumor.files import safe_name
 from monai_tumor.labels import MODALITIES, Modality, modality
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -171,9 +175,11 @@ def _add_dicom(
         by_study: dict[str, list[ConvertedSeries]] = {}
         for one in converted:
             by_study.setdefault(one.study_uid, []).append(one)
-        several = len(by_study) > 1
+        stray = by_study.pop("", []) if len(by_study) > 1 else []  # files that name no study
+        for one in stray:
+            _LOG.warning("%s: not used: %s", path, one)
         for number, group in enumerate(by_study.values(), start=1):
-            called = f"{name}_{number}" if several else name
+            called = name if number == 1 else f"{name}_{number}"
             try:
                 chosen = _choose(called, group, wanted)
             except (DicomError, StudyError) as error:

@@ -7,10 +7,11 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 import monai_tumor
 from monai_tumor import cli
-from monai_tumor.data.phantom import make_phantom, write_phantoms
+from monai_tumor.data.phantom import make_phantom, write_dicom_phantom, write_phantoms
 from monai_tumor.errors import BundleError, InputError, StudyError
 from monai_tumor.services import segment as module
 from monai_tumor.services.opening import Preparation
@@ -245,6 +246,69 @@ def test_a_brain_mask_that_is_given(studies, options, tmp_path):
     inside = nib.load(kept / f"{study.name}-t2w.nii").get_fdata() != 0
     assert inside.any()
     assert not inside[half == 0].any()
+
+
+@pytest.fixture
+def dicom_study(tmp_path):
+    folder = tmp_path / "from the scanner"
+    write_dicom_phantom(folder, make_phantom(4, size="small"))
+    return folder
+
+
+def test_a_dicom_study_gets_seg_and_sr_on_the_grid_of_t1c(dicom_study, options, tmp_path):
+    pytest.importorskip("highdicom")
+    run = segment_all([dicom_study], tmp_path / "out", **options)
+    (written,) = run.done.values()
+    assert written.label_map == tmp_path / "out" / "from_the_scanner_seg.nii.gz"
+    folder = tmp_path / "out" / "from_the_scanner"
+    t1c = json.loads((folder / "images" / "t1c.json").read_text())["SeriesInstanceUID"]
+    assert written.dicom.series_uid == t1c
+    assert written.dicom.exact
+    kinds = sorted(dcmread(path).Modality for path in written.dicom_files)
+    assert kinds[-2:] == ["SEG", "SR"]
+    assert not list((tmp_path / "out").glob(".tmp*"))
+    same = make_phantom(4, size="small").label.shape
+    assert nib.load(written.label_map).shape == same
+    again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
+    assert again.kept == ("from_the_scanner",)
+
+
+def test_an_archive_of_dicom_is_what_the_folder_is(dicom_study, options, tmp_path):
+    whole = segment_all([dicom_study], tmp_path / "a", **options).done["from_the_scanner"]
+    shutil.make_archive(str(tmp_path / "sent"), "zip", dicom_study)
+    packed = segment_all([tmp_path / "sent.zip"], tmp_path / "b", **options).done["sent"]
+    one, other = (nib.load(written.label_map) for written in (whole, packed))
+    assert np.array_equal(one.affine, other.affine)
+    assert np.array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
+
+
+def test_two_dicom_studies_in_one_folder_are_kept_apart(dicom_study, tmp_path):
+    write_dicom_phantom(dicom_study / "second", make_phantom(5, size="small"))
+    found = plan([dicom_study])
+    assert [source.name for source in found.sources] == [
+        "from_the_scanner",
+        "from_the_scanner_2",
+    ]
+    for source in found.sources:
+        assert len({one.study_uid for one in source.origin.series.values()}) == 1
+
+
+def test_a_dicom_study_without_flair_names_what_there_is(dicom_study, options, tmp_path):
+    shutil.rmtree(dicom_study / "t2f")
+    run = segment_all([dicom_study], tmp_path / "out", **options)
+    (message,) = run.errors.values()
+    assert "has no t2f (FLAIR) series. Found: " in message
+    assert "'t2' in the description" in message
+    assert message.endswith("--series t2f=UID, or leave the study out.")
+
+
+def test_a_series_can_be_named(dicom_study):
+    (source,) = plan([dicom_study]).sources
+    other = source.origin.series["t1n"].series_uid
+    (chosen,) = plan([dicom_study], series={"t1c": other}).sources
+    assert chosen.origin.series["t1c"].series_uid == other
+    wrong = plan([dicom_study], series={"t1c": "1.2.3"})
+    assert "'1.2.3' names 0 series for t1c" in wrong.errors["from the scanner"]
 
 
 def test_a_dry_run_says_what_is_there(studies):
