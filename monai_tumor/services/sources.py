@@ -16,7 +16,6 @@ from monai_tumor.errors import DicomError, InputError, StudyError
 from monai_tumor.files import safe_name
 from monai_tumor.labels import MODALITIES, Modality, modality
 
-
 _LOG = logging.getLogger(__name__)
 
 
