@@ -16,6 +16,7 @@ from typing import Any
 from monai_tumor import __version__, cli_pacs
 from monai_tumor.errors import InputError, MonaiTumorError
 from monai_tumor.labels import SCHEMES
+from monai_tumor.progress import Steps
 
 LEFT_OUT = 3
 INTERRUPTED = 130
@@ -342,7 +343,7 @@ def _deidentify_arguments(parser: argparse.ArgumentParser) -> None:
 def _inspect(options: argparse.Namespace) -> Any:
     from monai_tumor.services.inspect import inspect
 
-    with _Steps("reading studies") as steps:
+    with Steps("reading studies") as steps:
         return inspect(
             options.path,
             scheme=options.scheme,
@@ -355,7 +356,7 @@ def _inspect(options: argparse.Namespace) -> Any:
 def _split(options: argparse.Namespace) -> Any:
     from monai_tumor.data import make_datalist
 
-    with _Steps("checking studies") as steps:
+    with Steps("checking studies") as steps:
         datalist = make_datalist(
             options.path,
             scheme=options.scheme,
@@ -373,7 +374,7 @@ def _split(options: argparse.Namespace) -> Any:
 def _evaluate(options: argparse.Namespace) -> Any:
     from monai_tumor.services.evaluate import evaluate
 
-    with _Steps("scoring") as steps:
+    with Steps("scoring") as steps:
         return evaluate(
             options.prediction,
             options.truth,
@@ -388,7 +389,7 @@ def _evaluate(options: argparse.Namespace) -> Any:
 def _convert(options: argparse.Namespace) -> Any:
     from monai_tumor.services.convert import convert_all
 
-    with _Steps("converting series") as steps:
+    with Steps("converting series") as steps:
         return convert_all(
             options.inputs,
             options.output,
@@ -420,7 +421,7 @@ def _audit(options: argparse.Namespace) -> Any:
     from monai_tumor.data.slices import audit
 
     rename = dict(_pair(one, "--rename", "CLASS=NAME") for one in options.rename)
-    with _Steps("reading slices") as steps:
+    with Steps("reading slices") as steps:
         found = audit(options.paths, patient=options.patient, rename=rename, on_read=steps.advance)
     if options.output is not None:
         found.save(options.output)
@@ -438,7 +439,7 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 def _deidentify(options: argparse.Namespace) -> Any:
     from monai_tumor.dicom import deidentify
 
-    with _Steps("de-identifying files") as steps:
+    with Steps("de-identifying files") as steps:
         return deidentify(
             options.inputs,
             options.output,
@@ -472,7 +473,7 @@ def _segment(options: argparse.Namespace) -> Any:
     )
     if options.dry_run:
         return plan(options.inputs, preparation=preparation, **sources)
-    with _Steps("segmenting") as steps:
+    with Steps("segmenting") as steps:
         return segment_all(
             options.inputs,
             options.output,
@@ -509,7 +510,7 @@ def _report(options: argparse.Namespace) -> Any:
 def _phantoms(options: argparse.Namespace) -> Any:
     from monai_tumor.services.phantoms import phantoms
 
-    with _Steps("making phantoms") as steps:
+    with Steps("making phantoms") as steps:
         return phantoms(
             options.output,
             count=options.count,
@@ -535,36 +536,6 @@ def _demo(options: argparse.Namespace) -> Any:
     from monai_tumor.services.demo import demo
 
     return demo(options.output, on_step=lambda line: print(line, file=sys.stderr, flush=True))
-
-
-class _Steps:
-    """A progress bar on a terminal until all is done, and nothing elsewhere."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._bar: Any = None
-
-    def __enter__(self) -> "_Steps":
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress
-
-            self._bar = Progress(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task(self._title, total=None)
-        return self
-
-    def advance(self, item: Any, number: int, total: int) -> None:  # noqa: ARG002
-        """One item of `total` is done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=number, total=total)
-            if number == total:  # others may write to the terminal from here on
-                self.__exit__()
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
 
 
 COMMANDS = {

@@ -12,7 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_tumor.cli import COMMANDS, _Steps, main
+from monai_tumor.cli import COMMANDS, main
+from monai_tumor.progress import Steps
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 
 
@@ -154,7 +155,7 @@ class _Terminal(io.StringIO):
 def test_progress_on_a_terminal_until_all_is_done(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", terminal := _Terminal())
-    with _Steps("making phantoms") as steps:
+    with Steps("making phantoms") as steps:
         steps.advance("one", 1, 2)
         assert sys.stderr is not terminal  # a bar keeps what is printed above itself
         steps.advance("two", 2, 2)
@@ -166,7 +167,7 @@ def test_progress_on_a_terminal_until_all_is_done(monkeypatch):
 
 
 def test_no_progress_elsewhere(capsys):
-    with _Steps("making phantoms") as steps:
+    with Steps("making phantoms") as steps:
         steps.advance("one", 1, 2)
     assert capsys.readouterr() == ("", "")
 

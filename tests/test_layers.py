@@ -19,7 +19,7 @@ FLOORS = {
     **dict.fromkeys(("bundles", "report"), 3),
     **dict.fromkeys(("inference", "pacs"), 4),
     "services": 5,
-    "cli_pacs": 6,
+    **dict.fromkeys(("cli_pacs", "progress"), 6),
     **dict.fromkeys(("cli", "web"), 7),
 }
 MODULES = {
