@@ -30,10 +30,10 @@ class _File(NamedTuple):
 class LoadStudyd(MapTransform):
     """Paths to images [C, X, Y, Z], float32: four 3D files, one 4D file, or one label map.
 
-    MONAI's `NibabelReader` says what a file is, ISA-L unpacks it. `LoadImage` is not used: when a NIfTI file is damaged
-    it tries every other reader it knows, and ITK's took the whole process down. Each file gets its
-    own reader, because one remembers the files it is at: threads that share it (`CacheDataset`
-    with `num_workers`) would exchange their images.
+    MONAI's `NibabelReader` says what a file is, ISA-L unpacks it. `LoadImage` is not used: when a
+    NIfTI file is damaged it tries every other reader it knows, and ITK's took the whole process
+    down. Each file gets its own reader, because one remembers the files it is at: threads that
+    share it (`CacheDataset` with `num_workers`) would exchange their images.
 
     All files of a study must lie on the grid of its first image. The repairs that the item names
     (`item["repairs"]`, from the datalist) are carried out here and nowhere else.

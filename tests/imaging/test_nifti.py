@@ -58,9 +58,7 @@ def test_a_file_cut_short_or_damaged(tmp_path):
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
-def test_what_is_written_is_read_by_nibabel_and_is_the_same_tomorrow(
-    tmp_path, ending, monkeypatch
-):
+def test_what_is_written_is_read_by_nibabel_and_is_the_same_tomorrow(tmp_path, ending, monkeypatch):
     first, second = tmp_path / f"a{ending}", tmp_path / f"b{ending}"
     nifti.save(image(), first)
     monkeypatch.setattr(time, "time", lambda: 2e9)
