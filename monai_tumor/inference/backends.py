@@ -22,6 +22,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cache as cached
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -133,11 +134,10 @@ class OpenVinoNetwork(nn.Module):
         try:
             model = _model(network, (1, *shape), cache)
             compiled = openvino.Core().compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            reason = next((line for line in str(error).splitlines() if line.strip()), "no reason")
+        except Exception as error:  # its parts share no class of error
             raise BundleError(
-                f"OpenVINO cannot run {type(network).__name__}: {reason.strip()} "
-                "Use --backend torch."
+                f"OpenVINO cannot run {type(network).__name__} ({_reason(error)}); "
+                "use --backend torch."
             ) from error
         self._request = compiled.create_infer_request()
         self._lock = Lock()  # a request holds one window at a time
@@ -180,6 +180,13 @@ def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     model = frontend.convert(frontend.load(decoder))
     model.reshape(list(shape))
     return model
+
+
+def _reason(error: Exception) -> str:
+    """The line that tells, of a report of many."""
+    lines = [line.strip("- .") for line in str(error).splitlines() if line.strip("- .")]
+    telling = [line for line in lines if "No conversion rule" in line]
+    return (telling or lines or [type(error).__name__])[-1]
 
 
 def _keep(model: Any, folder: Path) -> None:
@@ -227,9 +234,14 @@ def _key(network: nn.Module, shape: tuple[int, ...]) -> str:
 def _architecture(network: nn.Module) -> Iterator[tuple[str, Any]]:
     """Each module's name, code and settings."""
     for name, module in network.named_modules():
-        try:
-            code = hashlib.sha256(inspect.getsource(type(module)).encode()).hexdigest()
-        except (OSError, TypeError):  # made without a file
-            code = type(module).__qualname__
         settings = {k: v for k, v in sorted(vars(module).items()) if isinstance(v, _PLAIN)}
-        yield name, [code, module.extra_repr(), settings]
+        yield name, [_code(type(module)), module.extra_repr(), settings]
+
+
+@cached
+def _code(kind: type) -> str:
+    """SHA-256 of a class's source; its name where there is none to read."""
+    try:
+        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
+    except (OSError, TypeError):
+        return f"{kind.__module__}.{kind.__qualname__}"

@@ -16,6 +16,7 @@ from monai_tumor.inference.memory import (
     need_of,
     plan_within,
 )
+from monai_tumor.inference.segmenter import _sliding_window
 from monai_tumor.networks import MeanEnsemble
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -146,7 +147,9 @@ def item(tmp_path_factory):
 
 @pytest.fixture
 def segmenter(tiny_bundle):
-    return Segmenter(tiny_bundle, trust=True, device="cpu", backend="torch")
+    made = Segmenter(tiny_bundle, trust=True, device="cpu", backend="torch")
+    _sliding_window(made._inferer).roi_size = (8, 8, 8)  # dozens of windows
+    return made
 
 
 def test_out_of_memory_halves_the_windows_and_says_so(segmenter, item, caplog):
