@@ -125,7 +125,7 @@ class TestWithOpenVino:
             def forward(self, x):
                 return torch.linalg.svdvals(x)
 
-        with pytest.raises(BundleError, match="cannot run Sorted .*svdvals.*; use --back"):
+        with pytest.raises(BundleError, match=r"cannot run Sorted .*svdvals.*; use --back"):
             OpenVinoNetwork(Sorted(), (1, 4, 4), bf16=False, cache=tmp_path)
 
 
