@@ -1,8 +1,15 @@
 """How to stay within a given memory: never by another window, which would change the result.
 
-The need is estimated as what is measured to be held anyway, the weights, and for each window at
-once the bytes of the largest layer's input and output times a factor. That factor is what the
-networks here were measured to need at most (peak resident memory, one window, one CPU).
+The need is estimated as what is held anyway, the weights, and for each window at once the bytes of
+the largest layer's input and output times a factor. On a CPU the resident memory grew
+during one window of the bundle's size by, in MB and as a multiple of that layer:
+
+    network       float32        bfloat16
+    SegResNet-16  223  (2.8)     117  (3.0)
+    UNETR         193  (2.2)     173  (3.9)
+    SwinUNETR                   1454  (3.0)
+
+OpenVINO took less (SegResNet-16 in bfloat16: 60 MB). On CUDA nothing was measured.
 """
 
 import re
@@ -18,8 +25,9 @@ from monai_tumor.errors import BundleError
 
 _FACTOR = 4.0
 _HELD = {  # bytes beside network and windows
-    "cpu": 1_000_000_000,  # libraries, one study of 240x240x155 read while another is written
-    "cuda": 600_000_000,  # the CUDA context and the kernels of convolutions
+    # Measured, 240x240x155: libraries 0.52 GB, reading one study 0.29, writing another 0.25.
+    "cpu": 1_100_000_000,
+    "cuda": 600_000_000,  # context and convolutions' workspace: a guess
 }
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.IGNORECASE)
