@@ -124,14 +124,14 @@ class OpenVinoNetwork(nn.Module):
         self, network: nn.Module, shape: Sequence[int], *, bf16: bool, cache: Path
     ) -> None:
         super().__init__()
-        import openvino
-
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
+            import openvino
+
             model = _model(network, (1, *shape), cache)
             compiled = openvino.Core().compile_model(model, "CPU", options)
         except Exception as error:  # its parts share no class of error

@@ -1,8 +1,8 @@
 """How to stay within a given memory: never by another window, which would change the result.
 
 The need is estimated as what is held anyway, the weights, and for each window at once the bytes of
-the largest layer's input and output times a factor. On a CPU the resident memory grew
-during one window of the bundle's size by, in MB and as a multiple of that layer:
+the largest layer's input and output times a factor. On a CPU the resident memory grew, during one
+window of the bundle's size, by so many MB, or so many times that layer:
 
     network       float32        bfloat16
     SegResNet-16  223  (2.8)     117  (3.0)
