@@ -36,7 +36,8 @@ def voxels_of(image: Any) -> NDArray[Any]:
     try:
         with igzip.open(path, "rb") as stream:
             return np.asanyarray(ArrayProxy(stream, layout))
-    except isal_zlib.error as error:  # no kind of zlib's, which callers know
+    # No kind of zlib's error, which callers know; its stub takes the class for an instance.
+    except isal_zlib.error as error:  # type: ignore[misc]
         raise zlib.error(str(error)) from error
 
 

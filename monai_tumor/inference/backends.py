@@ -22,7 +22,6 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import cache as cached
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -233,12 +232,12 @@ def _key(network: nn.Module, shape: tuple[int, ...]) -> str:
 
 def _architecture(network: nn.Module) -> Iterator[tuple[str, Any]]:
     """Each module's name, code and settings."""
+    codes = {kind: _code(kind) for kind in {type(module) for module in network.modules()}}
     for name, module in network.named_modules():
         settings = {k: v for k, v in sorted(vars(module).items()) if isinstance(v, _PLAIN)}
-        yield name, [_code(type(module)), module.extra_repr(), settings]
+        yield name, [codes[type(module)], module.extra_repr(), settings]
 
 
-@cached
 def _code(kind: type) -> str:
     """SHA-256 of a class's source; its name where there is none to read."""
     try:

@@ -13,7 +13,7 @@ OpenVINO took less (SegResNet-16 in bfloat16: 60 MB). On CUDA nothing was measur
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -192,7 +192,7 @@ def _largest_layer(network: nn.Module, shape: tuple[int, ...]) -> int:
     return max(sizes)
 
 
-def _on_meta(network: nn.Module) -> Mapping[str, torch.Tensor]:
+def _on_meta(network: nn.Module) -> dict[str, torch.Tensor]:
     state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     return {name: tensor.to("meta") for name, tensor in state.items()}
 
