@@ -31,6 +31,15 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """Nothing is kept in the cache of the user who runs the tests, or taken from it."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("monai_tumor.inference.backends.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory):
     """`brats_segresnet` with 8 filters, a window of 32 voxels and weights by chance."""

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from monai_tumor.files import safe_name, write_atomically, write_json
+from monai_tumor.imaging import nifti
 from monai_tumor.imaging.measure import Measures
 from monai_tumor.imaging.quality import Flag
 from monai_tumor.report.study_report import StudyReport
@@ -104,9 +105,9 @@ class SegmentationResult:
         path = folder / f"{name}_seg.nii.gz"
         beside = folder / f"{name}_seg.json"
         beside.unlink(missing_ok=True)
-        write_atomically(path, partial(nib.save, on_grid_of(self.reference, self.label_map)))
+        write_atomically(path, partial(nifti.save, on_grid_of(self.reference, self.label_map)))
         if self.probabilities is not None:
             image = nib.Nifti1Image(np.moveaxis(self.probabilities, 0, -1), self.affine)
-            write_atomically(folder / f"{name}_prob.nii.gz", partial(nib.save, image))
+            write_atomically(folder / f"{name}_prob.nii.gz", partial(nifti.save, image))
         write_json(beside, self.as_dict() | more)
         return path

@@ -1,7 +1,10 @@
 """A bundle that is loaded once and segments study after study."""
 
+import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,7 +15,15 @@ from monai_tumor.bundles import load
 from monai_tumor.errors import BundleError
 from monai_tumor.imaging.measure import measure
 from monai_tumor.imaging.quality import check_mask
+from monai_tumor.inference.backends import Backend, choose, in_openvino
 from monai_tumor.inference.likeness import check_likeness
+from monai_tumor.inference.memory import (
+    MemoryPlan,
+    bytes_of,
+    is_out_of_memory,
+    need_of,
+    plan_within,
+)
 from monai_tumor.inference.result import SegmentationResult
 from monai_tumor.inference.uncertainty import uncertainty
 from monai_tumor.labels import MODALITIES, REGIONS, modality
@@ -24,7 +35,10 @@ from monai_tumor.training.weights import record_beside, require_prepared
 from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-_IMAGE, _PRED = "image", "pred"
+_IMAGE, _PRED, _PLAN = "image", "pred", "memory_plan"
+_LOG = logging.getLogger(__name__)
+_WINDOWS = 8  # at once, at most, where memory is known
+_BRATS = (240, 240, 155)  # voxels at 1 mm: what a study is taken to be before it is read
 
 
 class Segmenter:
@@ -39,6 +53,11 @@ class Segmenter:
         device: "auto" takes a CUDA device where there is one; "cuda:1" names one.
         precision: "fp32", "bf16", "fp16" (CUDA alone); or "auto": float16 on CUDA, bfloat16 on
             a CPU that computes with it, else float32.
+        backend: "torch", "openvino" (CPU alone), or "auto": the faster of those installed.
+        max_memory: "4GB" or bytes, of the GPU or, on a CPU, of the process. Decides how many
+            windows are computed at once, where they are stitched and whether the members of an
+            ensemble follow each other; never the window.
+        cache: folder for networks converted to OpenVINO; by default the platform's cache.
         tta: the mean over eight mirrored copies, eight times the work.
         scheme: whose label values to write.
         min_lesion_ml: whole-tumour components smaller than this are dropped.
@@ -46,7 +65,9 @@ class Segmenter:
         trust: run a bundle that is not shipped; it can do whatever you can do.
 
     Raises:
-        BundleError: no such bundle or device, or weights that do not fit.
+        BundleError: no such bundle, device or backend, weights that do not fit, or a window that
+            does not fit into `max_memory`.
+        DependencyError: OpenVINO is asked for and not installed.
     """
 
     def __init__(
@@ -56,6 +77,9 @@ class Segmenter:
         weights: Path | str | None = None,
         device: str = "auto",
         precision: Precision = "auto",
+        backend: Backend = "auto",
+        max_memory: int | str | None = None,
+        cache: Path | None = None,
         tta: bool = False,
         scheme: str = "brats2023",
         min_lesion_ml: float = 0.0,
@@ -63,6 +87,7 @@ class Segmenter:
         trust: bool = False,
     ) -> None:
         self.scheme = scheme
+        budget = None if max_memory is None else bytes_of(max_memory)
         self._parts = load(
             bundle,
             trust=trust,
@@ -94,6 +119,8 @@ class Segmenter:
         self._autocast = _autocast(precision, self.device)
         computed_in = str(self._autocast or torch.float32).removeprefix("torch.")
         self.provenance |= {"precision": computed_in, "label_scheme": scheme}
+        self._plan = self._planned(budget)
+        self._use_backend(backend, cache)
         self._to_grid = ToInputGridd(_PRED, sigmoid=True)
         self._to_labels = RegionsToLabelsd(_PRED, scheme=scheme, threshold=0.5)
         self._filter = FilterTumourComponentsd(_PRED, scheme, min_lesion_ml, min_et_ml)
@@ -144,10 +171,43 @@ class Segmenter:
         """
         start = time.perf_counter()
         image = prepared[_IMAGE].as_tensor()[None].to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-            logits = self._inferer(image, self._network)[0].float()
+        logits = self._logits(image)[0].float()
         seconds = prepared["seconds"] | {"network": _since(start)}
-        return dict(prepared) | {_PRED: logits, "seconds": seconds}
+        return dict(prepared) | {_PRED: logits, _PLAN: self._plan, "seconds": seconds}
+
+    def _logits(self, image: torch.Tensor) -> torch.Tensor:
+        """[1, 3, X, Y, Z]; where memory runs out, by a smaller plan, which then stays.
+
+        Raises:
+            BundleError: memory runs out with one window at once.
+        """
+        sliding = _sliding_window(self._inferer)
+        while True:
+            sliding.sw_batch_size = self._plan.windows
+            sliding.device = torch.device("cpu") if self._plan.stitching == "cpu" else None
+            try:
+                with torch.autocast(
+                    self.device.type, self._autocast, enabled=self._autocast is not None
+                ):
+                    return self._inferer(image, self._network)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._plan = self._smaller_plan(error)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _smaller_plan(self, error: BaseException) -> MemoryPlan:
+        plan = self._plan.smaller()
+        if plan is None:
+            window = "x".join(str(n) for n in self.window)
+            raise BundleError(
+                f"Memory of {self.device} ran out with one window of {window} voxels, which is "
+                "never changed, since results would. Free memory, leave --precision at auto, use "
+                "--device cpu, or choose a smaller bundle."
+            ) from error
+        _LOG.warning("%s", plan.reduced[-1])
+        return plan
 
     @torch.inference_mode()
     def finish(
@@ -174,8 +234,48 @@ class Segmenter:
             disagreement=disagreement,
             probabilities=kept,
             seconds=item["seconds"] | {"finish": _since(start)},
-            provenance=self.provenance,
+            provenance=self.provenance | {"memory": predicted[_PLAN].as_dict()},
         )
+
+    def _planned(self, budget: int | None) -> MemoryPlan:
+        """The bundle's own choice; within `budget` bytes, what does most at once."""
+        plan = MemoryPlan(windows=_sliding_window(self._inferer).sw_batch_size)
+        if budget is None:
+            return plan
+        shape = (len(self._parts["modalities"]), *self.window)
+        spacing = self._parts["spacing"]
+        whole = [round(n / mm) for n, mm in zip(_BRATS, spacing, strict=True)]
+        stitched = (len(REGIONS) + 1, *map(max, whole, self.window))
+        need = need_of(self._network, shape, self.device, self._autocast, stitched)
+        if self.device.type != "cpu":  # beside a CPU no more than one at once is of use
+            plan = replace(plan, windows=_WINDOWS)
+        plan = plan_within(budget, need, plan, self.device)
+        if plan.in_turn and isinstance(self._network, MeanEnsemble):
+            self._network.in_turn = True
+            self._network.members.to("cpu")
+        return plan
+
+    def _use_backend(self, backend: str, cache: Path | None) -> None:
+        """Put OpenVINO in the network's place where it is chosen; `auto` may find that it cannot.
+
+        Raises:
+            BundleError, DependencyError: see the class.
+        """
+        chosen = choose(backend, self.device)
+        if chosen == "openvino":
+            shape = (len(self._parts["modalities"]), *self.window)
+            bf16 = self._autocast is torch.bfloat16
+            try:
+                self._network = in_openvino(self._network, shape, bf16=bf16, cache=cache)
+            except BundleError as error:
+                if backend != "auto":
+                    raise
+                _LOG.warning("%s PyTorch computes instead.", error)
+                chosen = "torch"
+        self.provenance["backend"] = chosen
+        if chosen == "openvino":
+            versions = self.provenance["versions"] | {"openvino": version("openvino")}
+            self.provenance["versions"] = versions
 
 
 def _since(start: float) -> float:
@@ -200,6 +300,13 @@ def _device(name: str) -> str | None:
             "use --device cpu, or install PyTorch's CUDA build."
         )
     return name
+
+
+def _sliding_window(inferer: Any) -> Any:
+    """The innermost of inferers that wrap each other, which cuts windows and stitches."""
+    while hasattr(inferer, "inferer"):
+        inferer = inferer.inferer
+    return inferer
 
 
 def _is_mixed(precision: str) -> bool:

@@ -14,6 +14,7 @@ from monai.utils import convert_to_numpy
 
 from monai_tumor.errors import StudyError
 from monai_tumor.files import safe_name, write_atomically, write_json
+from monai_tumor.imaging import nifti
 
 # Fields of a NIfTI header that say where voxels lie; so do the first four of "pixdim".
 _GEOMETRY = (
@@ -80,7 +81,7 @@ class SaveOnInputGridd(MapTransform):
                     **self.provenance,
                 },
             )
-            write_atomically(path, partial(nib.save, image))
+            write_atomically(path, partial(nifti.save, image))
             item[f"{key}_path"] = str(path)
         return item
 

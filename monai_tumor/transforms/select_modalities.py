@@ -53,6 +53,7 @@ class SelectModalitiesd(MapTransform):
                     f"Study {study!r}: {len(have)} modalities named ({', '.join(have)}), "
                     f"but the image has {image.shape[0]} channels. Correct the list of modalities."
                 )
-            item[key] = image[[have.index(m) for m in self.order]]
+            if have != list(self.order):  # taking channels out copies them
+                item[key] = image[[have.index(m) for m in self.order]]
         item[self.source] = list(self.order)
         return item

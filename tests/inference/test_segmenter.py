@@ -25,7 +25,7 @@ def studies(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def segmenter(tiny_bundle):
-    return Segmenter(tiny_bundle, trust=True, device="cpu")
+    return Segmenter(tiny_bundle, trust=True, device="cpu", backend="torch")
 
 
 def first(studies):

@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_whole_files_and_no_stray_ones(studies, options, tmp_
     out = tmp_path / "out"
     segment_all([studies], out, **options)
     whole = {path: path.read_bytes() for path in out.glob("*_seg.nii.gz")}
-    monkeypatch.setattr("monai_tumor.inference.result.nib.save", full)
+    monkeypatch.setattr("monai_tumor.inference.result.nifti.save", full)
     run = segment_all([studies], out, **options)
     assert len(run.errors) == 3
     assert all("No space left" in reason for reason in run.errors.values())
