@@ -155,3 +155,16 @@ def test_a_spool_is_of_one_process(spool, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Choose another folder"):
         Spool(tmp_path / "file", Room())
+
+
+def test_what_breaks_off_while_earlier_instances_are_processed_stays_apart(spool):
+    spool.store(one(1), "a", 0.0)
+    spool.leave("1.2", "a", in_due_form=True)
+    spool.claim(0)
+    spool.store(one(2), "b", 0.0)
+    spool.leave("1.2", "b", in_due_form=False)
+    assert spool.give_up(0) == []  # not before its turn
+    spool.move("1.2", P, D)
+    assert names(spool, D) == ["1.4.1.dcm"]
+    assert spool.give_up(0) == ["1.2"]
+    assert names(spool, F) == ["1.4.1.dcm", "1.4.2.dcm"]
