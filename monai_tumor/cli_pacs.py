@@ -97,7 +97,7 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen-tls",
         action="store_true",
-        help="receive by TLS, with --tls-cert and --tls-key; with --tls-ca from known callers alone",
+        help="receive by TLS: --tls-cert, --tls-key; with --tls-ca from known callers alone",
     )
 
 
@@ -105,9 +105,7 @@ def _access_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("connection")
     group.add_argument("--title", help="our AE title (MONAI_TUMOR; of `watch` the one it has)")
     group.add_argument("--timeout", type=float, default=30.0, help="seconds to wait (30)")
-    group.add_argument(
-        "--tls", action="store_true", help="TLS; without --tls-ca by the system's certificates"
-    )
+    group.add_argument("--tls", action="store_true", help="TLS, by default with the system's CAs")
     group.add_argument("--tls-ca", type=Path, metavar="PEM", help="TLS by these certificates")
     group.add_argument("--tls-cert", type=Path, metavar="PEM", help="our certificate")
     group.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
