@@ -146,9 +146,15 @@ class Spool:
             arrival.callers[caller] = since
             self._used += len(instance.content)
         study = self.path(State.RECEIVED, instance.study)
-        if not self._mark(instance.study).exists():
-            write_text(self._mark(instance.study), "")
-        put(instance.content, study / INSTANCES / f"{instance.uid}.dcm")
+        try:
+            if not self._mark(instance.study).exists():
+                write_text(self._mark(instance.study), "")
+            put(instance.content, study / INSTANCES / f"{instance.uid}.dcm")
+        except InputError:
+            with self._guard:
+                if not study.is_dir():
+                    self._arrivals.pop(instance.study, None)
+            raise
         arrival.last = monotonic()
         return True
 
@@ -216,11 +222,11 @@ class Spool:
         with self._guard:
             here = self.path(old, study)
             if old is State.RECEIVED:
-                self._mark(study).unlink(missing_ok=True)
                 self._arrivals.pop(study, None)
                 for state in (State.DONE, State.FAILED):
                     _take_over(self.path(state, study), here)
             there = here.rename(self.path(new, study))
+            (there / _OPEN).unlink(missing_ok=True)  # not before, lest a crash makes it complete
             _sync(self.folder / new)
             _sync(self.folder / old)
             os.utime(there)
