@@ -95,7 +95,9 @@ def _watch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-gib", type=float, default=100.0, help="of the spool (100)")
     parser.add_argument("--keep-days", type=float, default=7.0, help="done and failed ones (7)")
     parser.add_argument(
-        "--listen-tls", action="store_true", help="receive by TLS, with --tls-cert and --tls-key"
+        "--listen-tls",
+        action="store_true",
+        help="receive by TLS: --tls-cert, --tls-key; with --tls-ca from known callers alone",
     )
 
 
@@ -103,7 +105,7 @@ def _access_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("connection")
     group.add_argument("--title", help="our AE title (MONAI_TUMOR; of `watch` the one it has)")
     group.add_argument("--timeout", type=float, default=30.0, help="seconds to wait (30)")
-    group.add_argument("--tls", action="store_true", help="TLS by the system's certificates")
+    group.add_argument("--tls", action="store_true", help="TLS, by default with the system's CAs")
     group.add_argument("--tls-ca", type=Path, metavar="PEM", help="TLS by these certificates")
     group.add_argument("--tls-cert", type=Path, metavar="PEM", help="our certificate")
     group.add_argument("--tls-key", type=Path, metavar="PEM", help="its key")
@@ -214,17 +216,12 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _access(options: argparse.Namespace, title: str | None = None) -> "Access":
     from monai_tumor.pacs import Access
-    from monai_tumor.pacs.address import checked_title
 
-    given = options.title or title
-    # With --listen-tls alone our certificate is for receiving, and we call in the clear.
-    wanted = (
-        options.tls
-        or options.tls_ca
-        or (options.tls_cert and not getattr(options, "listen_tls", False))
-    )
+    named = options.tls_ca is not None or options.tls_cert is not None
+    # With --listen-tls the files are for receiving; --tls says that results go by TLS too.
+    wanted = options.tls or (named and not getattr(options, "listen_tls", False))
     return Access(
-        title=checked_title(given) if given else Access.title,
+        title=options.title or title or Access.title,
         tls=_tls_files(options) if wanted else None,
         timeout=options.timeout,
         user=options.user,

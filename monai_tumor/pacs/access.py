@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_tumor.errors import DependencyError, InputError, PacsError
+from monai_tumor.pacs.address import checked_title
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,12 @@ class Access:
     password: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Check the timeout.
+        """Check title and timeout.
 
         Raises:
-            InputError: it is not above 0.
+            InputError: no such title, or a timeout that is not above 0.
         """
+        checked_title(self.title)
         if not self.timeout > 0:
             raise InputError(f"A timeout of {self.timeout} s is none; give one above 0.")
 

@@ -146,9 +146,15 @@ class Spool:
             arrival.callers[caller] = since
             self._used += len(instance.content)
         study = self.path(State.RECEIVED, instance.study)
-        if not self._mark(instance.study).exists():
-            write_text(self._mark(instance.study), "")
-        put(instance.content, study / INSTANCES / f"{instance.uid}.dcm")
+        try:
+            if not self._mark(instance.study).exists():
+                write_text(self._mark(instance.study), "")
+            put(instance.content, study / INSTANCES / f"{instance.uid}.dcm")
+        except InputError:
+            with self._guard:
+                if not study.is_dir():
+                    self._arrivals.pop(instance.study, None)
+            raise
         arrival.last = monotonic()
         return True
 
@@ -184,8 +190,11 @@ class Spool:
         """
         with self._guard:
             for study, arrival in self._arrivals.items():
-                busy = any(self.path(state, study).exists() for state in (_PROCESSING, _SENDING))
-                if arrival.broken is None and arrival.is_quiet(quiet_s) and not busy:
+                if (
+                    arrival.broken is None
+                    and arrival.is_quiet(quiet_s)
+                    and not self._is_busy(study)
+                ):
                     self.move(study, State.RECEIVED, State.PROCESSING)
                     return study
         return None
@@ -196,7 +205,9 @@ class Spool:
             given_up = [
                 study
                 for study, arrival in self._arrivals.items()
-                if arrival.broken is not None and arrival.is_quiet(quiet_s)
+                if arrival.broken is not None
+                and arrival.is_quiet(quiet_s)
+                and not self._is_busy(study)
             ]
             for study in given_up:
                 self.move(study, State.RECEIVED, State.FAILED)
@@ -205,17 +216,17 @@ class Spool:
     def move(self, study: str, old: State, new: State) -> Path:
         """Give a study another state; returns where it lies now.
 
-        What an earlier time left of it in `done` or `failed` is put together with it; of two
-        instances with one UID the later stays.
+        What comes from `received` is put together with what an earlier time left of it in `done`
+        or `failed`; of two instances with one UID the later stays.
         """
         with self._guard:
             here = self.path(old, study)
             if old is State.RECEIVED:
-                self._mark(study).unlink(missing_ok=True)
                 self._arrivals.pop(study, None)
-            for state in (State.DONE, State.FAILED):
-                _take_over(self.path(state, study), here)
+                for state in (State.DONE, State.FAILED):
+                    _take_over(self.path(state, study), here)
             there = here.rename(self.path(new, study))
+            (there / _OPEN).unlink(missing_ok=True)  # not before, lest a crash makes it complete
             _sync(self.folder / new)
             _sync(self.folder / old)
             os.utime(there)
@@ -241,6 +252,9 @@ class Spool:
 
     def _mark(self, study: str) -> Path:
         return self.path(State.RECEIVED, study) / _OPEN
+
+    def _is_busy(self, study: str) -> bool:
+        return any(self.path(state, study).exists() for state in (_PROCESSING, _SENDING))
 
     def _held(self, instance: Instance) -> bool:
         """Whether the same bytes are there and need no processing any more."""
@@ -287,7 +301,7 @@ def _bytes(path: Path) -> int:
 
 def _take_over(old: Path, new: Path) -> None:
     """Move the instances that `new` lacks from `old` to it, and remove `old`; may be repeated."""
-    if not old.is_dir() or old == new:
+    if not old.is_dir():
         return
     (new / INSTANCES).mkdir(parents=True, exist_ok=True)
     for path in sorted((old / INSTANCES).glob("*.dcm")):
@@ -300,7 +314,7 @@ def _take_over(old: Path, new: Path) -> None:
 def _locked(folder: Path) -> int | None:
     """A lock on the folder that the system drops with the process; None where there is none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it will hold patients' files
         if sys.platform == "win32":
             return None
         file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -13,7 +13,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
 from monai_tumor.dicom.files import quiet
-from monai_tumor.errors import InputError, PacsError
+from monai_tumor.errors import InputError, MonaiTumorError, PacsError
 from monai_tumor.pacs.access import Access, failure, one_line
 from monai_tumor.pacs.address import Web
 from monai_tumor.pacs.instances import BadInstanceError, put, read_instance
@@ -148,7 +148,9 @@ def _client(web: Web, access: Access) -> Iterator[Any]:
         if isinstance(error, requests.JSONDecodeError):
             raise _no_dicomweb(web, error) from error
         raise _refused(web, error, access) from error
-    except (ValueError, KeyError) as error:
+    except MonaiTumorError:
+        raise
+    except Exception as error:  # dicomweb-client and pydicom raise nearly any class on odd answers
         raise _no_dicomweb(web, error) from error
 
 

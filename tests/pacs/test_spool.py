@@ -1,5 +1,10 @@
 """The spool alone: what is complete, what is kept, what a crash leaves."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from monai_tumor.errors import InputError
@@ -143,9 +148,6 @@ def test_done_and_failed_are_kept_for_a_time(tmp_path):
 
 
 def test_a_spool_is_of_one_process(spool, tmp_path):
-    import subprocess
-    import sys
-
     code = (
         "import sys; from pathlib import Path; from monai_tumor.pacs.spool import Room, Spool\n"
         "Spool(Path(sys.argv[1]), Room())"
@@ -155,3 +157,45 @@ def test_a_spool_is_of_one_process(spool, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="Choose another folder"):
         Spool(tmp_path / "file", Room())
+
+
+def test_what_breaks_off_while_earlier_instances_are_processed_stays_apart(spool):
+    spool.store(one(1), "a", 0.0)
+    spool.leave("1.2", "a", in_due_form=True)
+    spool.claim(0)
+    spool.store(one(2), "b", 0.0)
+    spool.leave("1.2", "b", in_due_form=False)
+    assert spool.give_up(0) == []  # not before its turn
+    spool.move("1.2", P, D)
+    assert names(spool, D) == ["1.4.1.dcm"]
+    assert spool.give_up(0) == ["1.2"]
+    assert names(spool, F) == ["1.4.1.dcm", "1.4.2.dcm"]
+
+
+def test_a_crash_while_half_a_study_is_given_up_makes_it_no_whole_one(spool, tmp_path, monkeypatch):
+    spool.store(one(1), "a", 0.0)
+    spool.leave("1.2", "a", in_due_form=False)
+
+    def crash(self, target):
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", crash)
+        with pytest.raises(SystemExit):
+            spool.give_up(0)
+    spool.close()
+    again = Spool(tmp_path, Room(free_bytes=0))
+    assert again.claim(0) is None
+    assert again.give_up(0) == ["1.2"]
+    again.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file in the place of a folder")
+def test_what_cannot_be_written_is_forgotten(spool, tmp_path):
+    (tmp_path / "received" / "1.2").touch()
+    with pytest.raises(InputError, match="Cannot write"):
+        spool.store(one(1), "a", 0.0)
+    spool.refuse("1.2")
+    (tmp_path / "received" / "1.2").unlink()
+    assert spool.give_up(0) == []
+    assert spool.claim(0) is None
