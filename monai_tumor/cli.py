@@ -188,7 +188,11 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", default="brats_ensemble", help="by name (brats_ensemble)")
     parser.add_argument("--weights", type=Path, help="a file; by default the bundle's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--backend", choices=["auto", "torch", "openvino"], default="auto")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
+    parser.add_argument(
+        "--max-memory", metavar="SIZE", help="what the network may take, such as 4GB"
+    )
     parser.add_argument("--tta", action="store_true", help="the mean over eight mirrored copies")
     parser.add_argument(
         "--scheme", choices=list(SCHEMES), default="brats2023", help="label values to write"
@@ -236,6 +240,10 @@ def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
 def _bundles_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", nargs="?", help="one bundle, by name or folder (default: all)")
     parser.add_argument("--path", action="store_true", help="print where it lies, and no more")
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """For a command that takes nothing."""
 
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -487,12 +495,20 @@ def _segment(options: argparse.Namespace) -> Any:
             bundle=options.bundle,
             weights=options.weights,
             device=options.device,
+            backend=options.backend,
             precision=options.precision,
+            max_memory=options.max_memory,
             tta=options.tta,
             scheme=options.scheme,
             resume=options.resume,
             on_study=steps.advance,
         )
+
+
+def _doctor(options: argparse.Namespace) -> Any:  # noqa: ARG001
+    from monai_tumor.services.doctor import doctor
+
+    return doctor()
 
 
 def _report(options: argparse.Namespace) -> Any:
@@ -601,6 +617,11 @@ COMMANDS = {
         cli_pacs.add_arguments,
         cli_pacs.run,
         left_out=cli_pacs.left_out,
+    ),
+    "doctor": Command(
+        "Say what of all that speeds things up or is optional this machine has.",
+        _no_arguments,
+        _doctor,
     ),
     "phantoms": Command("Make phantom studies with known truth.", _phantoms_arguments, _phantoms),
     "bundles": Command(

@@ -39,6 +39,9 @@ def watch_and_segment(
         run = segment_all([study], output, bundle=segmenter)
         if run.errors:
             raise StudyError("; ".join(run.errors.values()))
-        return [path for one in run.done.values() for path in one.dicom_files]
+        files = [path for one in run.done.values() for path in one.dicom_files]
+        if not files:
+            raise StudyError("; ".join(note for one in run.done.values() for note in one.notes))
+        return files
 
     return watch(spool, process, options, on_event=on_event)
