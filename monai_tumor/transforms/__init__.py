@@ -7,7 +7,6 @@ from monai_tumor.transforms.normalize_brain import NormalizeBraind, brain_mask
 from monai_tumor.transforms.rand_carve_mix import RandCarveMixd
 from monai_tumor.transforms.rand_drop_modality import RandDropModalityd
 from monai_tumor.transforms.rand_mirror_half import RandMirrorHalfd
-from monai_tumor.transforms.rand_unenhanced import RandUnenhancedd
 from monai_tumor.transforms.regions_to_labels import RegionsToLabelsd
 from monai_tumor.transforms.save_on_input_grid import SaveOnInputGridd
 from monai_tumor.transforms.select_modalities import SelectModalitiesd
@@ -22,7 +21,6 @@ __all__ = [
     "RandCarveMixd",
     "RandDropModalityd",
     "RandMirrorHalfd",
-    "RandUnenhancedd",
     "RegionsToLabelsd",
     "SaveOnInputGridd",
     "SelectModalitiesd",
