@@ -28,7 +28,13 @@ def studies(tmp_path):
 
 @pytest.fixture
 def options(tiny_bundle):
-    return {"bundle": tiny_bundle, "trust": True, "device": "cpu", "outputs": Outputs(report=False)}
+    return {
+        "bundle": tiny_bundle,
+        "trust": True,
+        "device": "cpu",
+        "backend": "torch",
+        "outputs": Outputs(report=False),
+    }
 
 
 def names(folder, ending="_seg.nii.gz"):
@@ -336,12 +342,15 @@ def test_segment_wants_one_study(tiny_bundle, studies):
 
 
 def test_command_line(studies, tmp_path, capsys, tiny_bundle, monkeypatch):
-    real = module.Segmenter
-    monkeypatch.setattr(
-        module, "Segmenter", lambda bundle, **more: real(tiny_bundle, trust=True, **more)
-    )
+    class Tiny(module.Segmenter):
+        def __init__(self, bundle, **more):
+            assert bundle == "brats_ensemble"  # the default
+            super().__init__(tiny_bundle, trust=True, **more)
+
+    monkeypatch.setattr(module, "Segmenter", Tiny)
     (studies / "BraTS-GLI-00003-000" / "BraTS-GLI-00003-000-t2f.nii.gz").unlink()
-    code = cli.main(["segment", str(studies), "-o", str(tmp_path / "out"), "--json"])
+    asked = ["--backend", "torch", "--max-memory", "2GB", "--json"]
+    code = cli.main(["segment", str(studies), "-o", str(tmp_path / "out"), *asked])
     shown = json.loads(capsys.readouterr().out)
     assert code == 3
     assert sorted(shown["done"]) == ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000"]
