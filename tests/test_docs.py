@@ -14,7 +14,7 @@ from dicom.generator import Grid, classic, save_all
 from PIL import Image
 
 from monai_tumor.cli import main
-from monai_tumor.data.phantom import make_phantom, write_phantoms
+from monai_tumor.data.phantom import make_phantom, write_dicom_phantom, write_phantoms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,6 +96,7 @@ def test_commands_of_the_readme_run(tmp_path):
     for role in ("t1n", "t1c", "t2w", "t2f"):
         file = case / f"{case.name}-{role}.nii.gz"
         (tmp_path / "case" / f"{role}.nii.gz").write_bytes(file.read_bytes())
+    write_dicom_phantom(tmp_path / "scanner" / "study", make(7))
 
     lines = []
     for command in _commands():
@@ -127,4 +128,7 @@ def test_commands_of_the_readme_run(tmp_path):
         assert (runs / name / "checkpoints" / "model_best.pt").is_file(), name
     assert len(list((tmp_path / "results").glob("*_seg.nii.gz"))) == 6
     assert len(list((tmp_path / "one_study").glob("*_seg.nii.gz"))) == 1
+    assert (tmp_path / "from_dicom" / "study_seg.nii.gz").is_file()
+    assert len(list((tmp_path / "from_dicom" / "study" / "dicom").glob("*.dcm"))) >= 2
+    assert (tmp_path / "corrected" / "report.html").is_file()
     assert (tmp_path / "scores" / "scores.json").is_file()
