@@ -9,6 +9,8 @@ from monai_tumor.inference import Segmenter
 from monai_tumor.pacs import Event, Watched, WatchOptions, watch
 from monai_tumor.services.segment import segment_all
 
+Process = Callable[[Path, Path], list[Path]]
+
 
 def watch_and_segment(
     spool: Path,
@@ -33,6 +35,19 @@ def watch_and_segment(
         DependencyError: the extra `pacs` is not installed.
         BundleError: as `Segmenter`.
     """
+    return watch(spool, segmenting(bundle, **segmenter_options), options, on_event=on_event)
+
+
+def segmenting(bundle: str | Path = "brats_ensemble", **segmenter_options: Any) -> Process:
+    """What `watch` calls with a study and an output folder: gives the SEG, SR and key images.
+
+    Args:
+        bundle: whose network; it is loaded once.
+        segmenter_options: of `Segmenter`.
+
+    Raises:
+        BundleError: as `Segmenter`.
+    """
     segmenter = Segmenter(bundle, **segmenter_options)
 
     def process(study: Path, output: Path) -> list[Path]:
@@ -44,4 +59,4 @@ def watch_and_segment(
             raise StudyError("; ".join(note for one in run.done.values() for note in one.notes))
         return files
 
-    return watch(spool, process, options, on_event=on_event)
+    return process

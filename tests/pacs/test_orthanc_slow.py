@@ -21,6 +21,7 @@ from monai_tumor.dicom.files import quiet
 from monai_tumor.errors import PacsError
 from monai_tumor.labels import Modality, scheme
 from monai_tumor.pacs import Access, Level, Node, Query, Web, echo, fetch, find, send
+from monai_tumor.services.watch import segmenting
 from pacs.peers import free_port, until
 from pacs.watching import Watching
 
@@ -158,6 +159,31 @@ def test_watch_sends_seg_and_sr_of_what_orthanc_stores_to_it(orthanc, tmp_path):
     assert set(found) == set(expected)
     for code, points in expected.items():
         np.testing.assert_allclose(found[code], in_order(points), atol=0.02)
+
+
+def test_watch_segments_what_orthanc_stores_to_it(orthanc, tmp_path):
+    truth = make_phantom(11, size="brain", spacing=2.0)
+    write_dicom_phantom(tmp_path / "in", truth)
+    uid = dcmread(next((tmp_path / "in").rglob("*.dcm"))).StudyInstanceUID
+    assert send(orthanc.node, [tmp_path / "in"], ACCESS).complete
+    options = {"listen": orthanc.watcher, "destination": orthanc.node, "quiet_s": 2.0}
+    with Watching(tmp_path / "spool", **options) as watching:
+        watching.then = segmenting("brats_segresnet", device="cpu", backend="torch")
+        (stored,) = orthanc.post("tools/find", Level="Study", Query={"StudyInstanceUID": uid})
+        orthanc.post("modalities/watcher/store", Resources=[stored], Synchronous=True)
+        until(lambda: watching.result or watching.said("5 results sent to"), 300)
+    series = find(orthanc.web, Query({"StudyInstanceUID": uid}, Level.SERIES), ACCESS).matches
+    kinds = Counter(one["Modality"] for one in series)
+    assert (kinds["MR"], kinds["SEG"], kinds["SR"]) == (4, 1, 1)
+    (seg,) = (one["SeriesInstanceUID"] for one in series if one["Modality"] == "SEG")
+    found = points_in(fetch(orthanc.web, uid, tmp_path / "seg", ACCESS, series=seg).files[0])
+    tumour = {tuple(np.rint(p)) for points in found.values() for p in points}
+    true = {
+        tuple(np.rint(p))
+        for value in np.unique(truth.label[truth.label > 0])
+        for p in points_of(truth.label, truth.affine, value)
+    }
+    assert 2 * len(tumour & true) / (len(tumour) + len(true)) > 0.6  # a phantom it never saw
 
 
 def test_stow_qido_wado(orthanc, tmp_path):
