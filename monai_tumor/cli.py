@@ -197,6 +197,12 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheme", choices=list(SCHEMES), default="brats2023", help="label values to write"
     )
+    parser.add_argument(
+        "--min-lesion-ml", type=float, default=0.0, help="drop smaller whole tumours (0)"
+    )
+    parser.add_argument(
+        "--min-et-ml", type=float, default=0.0, help="call less enhancing tumour core (0)"
+    )
     parser.add_argument("--modalities", help="channel order of 4D files, such as t2f,t1n,t1c,t2w")
     parser.add_argument(
         "--series",
@@ -499,6 +505,8 @@ def _segment(options: argparse.Namespace) -> Any:
             precision=options.precision,
             max_memory=options.max_memory,
             tta=options.tta,
+            min_lesion_ml=options.min_lesion_ml,
+            min_et_ml=options.min_et_ml,
             scheme=options.scheme,
             resume=options.resume,
             on_study=steps.advance,
