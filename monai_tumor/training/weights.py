@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
+from monai_tumor.networks.weights import read_weights, record_beside
 from monai_tumor.paths import bundle_dir
 from monai_tumor.training.facts import other_split
 
@@ -50,39 +50,6 @@ def find_weights(
         f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
         "exists. Train it first (run training), or name a file with --weights."
     )
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a `.safetensors` file or a plain torch checkpoint, on the CPU.
-
-    A checkpoint may hold the tensors themselves or a dictionary with them under "network",
-    "model" or "state_dict". Nothing in it is executed. Where a `.json` of the same name records
-    a SHA-256, the file must match it.
-
-    Raises:
-        BundleError: no such file, another hash than recorded, or not a file of weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise BundleError(f"No weights at {path}; name a file with --weights.")
-    _require_recorded_hash(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BundleError(
-            f"{path} is not a file of weights that can be loaded safely ({type(error).__name__}). "
-            "Give a .safetensors file or a checkpoint of plain tensors."
-        ) from error
-    for key in ("network", "model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
-        raise BundleError(f"{path} holds no dictionary of tensors; give a state dict.")
-    return content
 
 
 def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:
@@ -168,7 +135,7 @@ class LoadWeights:
             _LOG.info("weights: %s (SHA-256 %s)", path, sha256(Path(path)))
 
     def _require_split(self, path: Path) -> None:
-        split = other_split(_record_beside(path).get("split"), self.expect)
+        split = other_split(record_beside(path).get("split"), self.expect)
         if split:
             raise BundleError(
                 f"{path} was {split}: it may have seen the cases to score. Give the options it was "
@@ -187,7 +154,7 @@ def require_prepared(path: str | Path, prepared: Mapping[str, Any]) -> None:
     Raises:
         BundleError: one of them differs.
     """
-    options = _record_beside(Path(path)).get("options")
+    options = record_beside(Path(path)).get("options")
     trained = options.get("settings") if isinstance(options, dict) else None
     for name in _PREPARED:
         if not isinstance(trained, dict) or name not in trained or name not in prepared:
@@ -209,24 +176,3 @@ def _plain(value: Any) -> Any:
         except ValueError:
             return value
     return list(value) if isinstance(value, tuple | list) else value
-
-
-def _record_beside(path: Path) -> dict[str, Any]:
-    """What the `.json` of the same name says; nothing where there is none."""
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    try:
-        record = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
-    return record if isinstance(record, dict) else {}
-
-
-def _require_recorded_hash(path: Path) -> None:
-    record = _record_beside(path)
-    if "sha256" in record and record["sha256"] != sha256(path):
-        raise BundleError(
-            f"{path} is not the file that {path.stem}.json records (SHA-256 differs): "
-            "it is damaged or was replaced. Fetch or train it again."
-        )
