@@ -18,7 +18,7 @@ from monai_tumor.training.facts import other_split
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
-_PREPARED = ("spacing", "window", "preprocessing")
+_PREPARED = ("spacing", "window", "preprocessing", "network", "classes")
 
 
 def find_weights(

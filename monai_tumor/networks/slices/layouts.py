@@ -83,7 +83,14 @@ def _mobilenet_timm() -> dict[str, str]:
 # -- EfficientNet-B0: ours are MONAI's, which follow lukemelas's with a number more
 
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
-_OURS = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_se_reduce", "_se_expand")
+_OURS: tuple[str, ...] = (
+    "_expand_conv",
+    "_bn0",
+    "_depthwise_conv",
+    "_bn1",
+    "_se_reduce",
+    "_se_expand",
+)
 _OURS += ("_project_conv", "_bn2")
 _TORCHVISION = ("0.0", "0.1", "1.0", "1.1", "2.fc1", "2.fc2", "3.0", "3.1")
 _TORCHVISION_FIRST = ("", "", "0.0", "0.1", "1.fc1", "1.fc2", "2.0", "2.1")
@@ -93,7 +100,13 @@ _TIMM_FIRST = ("", "", "conv_dw", "bn1", "se.conv_reduce", "se.conv_expand", "co
 
 def _efficientnet(timm: bool) -> dict[str, str]:
     ends = ("_conv_stem", "_bn0", "_conv_head", "_bn1", "_fc")
-    theirs = ("features.0.0", "features.0.1", "features.8.0", "features.8.1", "classifier.1")
+    theirs: tuple[str, ...] = (
+        "features.0.0",
+        "features.0.1",
+        "features.8.0",
+        "features.8.1",
+        "classifier.1",
+    )
     if timm:
         theirs = ("conv_stem", "bn1", "conv_head", "bn2", "classifier")
     prefixes = dict(zip(ends, theirs, strict=True))

@@ -33,7 +33,7 @@ class ResNet50V2(nn.Module):
         before = 64
         for number, count in enumerate(_BLOCKS):
             after = 256 * 2**number
-            blocks = OrderedDict()
+            blocks: OrderedDict[str, nn.Module] = OrderedDict()
             for block in range(count):
                 stride = 2 if number and block == 0 else 1
                 blocks[str(block)] = _Bottleneck(before, after, stride)
