@@ -12,24 +12,46 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from monai_tumor.errors import MonaiTumorError
-    from monai_tumor.inference import SegmentationResult, Segmenter, segment
+    from monai_tumor.inference import (
+        Classifier,
+        ClassResult,
+        SegmentationResult,
+        Segmenter,
+        classify,
+        segment,
+    )
     from monai_tumor.labels import SCHEMES, LabelScheme, Modality, Region
 
 _HOME = {
     "SCHEMES": "labels",
+    "ClassResult": "inference",
+    "Classifier": "inference",
     "LabelScheme": "labels",
     "Modality": "labels",
     "MonaiTumorError": "errors",
     "Region": "labels",
     "SegmentationResult": "inference",
     "Segmenter": "inference",
+    "classify": "inference",
     "segment": "inference",
 }
 
-_ROOMS = ("data", "imaging", "metrics", "networks", "paths", "provenance", "training", "transforms")
+_ROOMS = (
+    "data",
+    "explain",
+    "imaging",
+    "metrics",
+    "networks",
+    "paths",
+    "provenance",
+    "training",
+    "transforms",
+)
 
 __all__ = [
     "SCHEMES",
+    "ClassResult",
+    "Classifier",
     "LabelScheme",
     "Modality",
     "MonaiTumorError",
@@ -37,6 +59,7 @@ __all__ = [
     "SegmentationResult",
     "Segmenter",
     "__version__",
+    "classify",
     "segment",
 ]
 
