@@ -91,7 +91,7 @@ def export_slice_weights(
         "classes": settings_of(trained)["classes"].split(", "),
         "epoch": trained.get("epoch"),
         "validation": trained.get("metric"),
-        "split": trained.get("split"),
+        "split": _without_places(trained.get("split") or {}),
         "data_licence": licence,
         "versions": versions(),
         "intended_use": INTENDED_USE,
@@ -134,6 +134,12 @@ def _seen(classifier: Classifier, items: tuple[dict[str, Any], ...]) -> _Seen:
 def _refused(gate: Gate, seen: _Seen) -> float:
     verdicts = gate.judge(seen.features, seen.grey)
     return round(sum(not verdict.accepted for verdict in verdicts) / len(verdicts), 4)
+
+
+def _without_places(split: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a split that say nothing of the machine."""
+    named = {key: Path(split[key]).name for key in ("dataset_dir", "datalist") if split.get(key)}
+    return {**split, **named}
 
 
 def _write_half(tensors: Mapping[str, torch.Tensor], path: Path) -> None:

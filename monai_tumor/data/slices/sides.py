@@ -41,7 +41,8 @@ class SliceSplit(TypedDict, total=False):
         fold: which fold is validation. 0.
         patient: pattern of the patient in a path. None.
         rename: class -> name. None.
-        exclude: data sets; slices that have a twin in one of them are left out. ().
+        exclude: data sets; slices that have a twin in one of them are left out, but for those of
+            the authors' test side where that is kept. ().
         allow_leak: train in spite of a leak, which every result then says. False.
     """
 
@@ -115,7 +116,8 @@ def divide(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> Divis
     source = absolute(options["datalist"] or dataset_dir or "")
     others = (*sorted(map(str, options["exclude"] or ())),)
     names = (*sorted((options["rename"] or {}).items()),)
-    read = (source, _changed(source), options["patient"], names, others)
+    keep_test = bool(options["datalist"]) or options["test"] is None
+    read = (source, _changed(source), options["patient"], names, others, keep_test)
     return _divided(read, tuple((key, options[key]) for key in _ALIKE))  # type: ignore[literal-required]
 
 
@@ -228,6 +230,7 @@ def _prints(
     patient: str | None,
     rename: tuple[tuple[str, str], ...],
     exclude: tuple[str, ...],
+    keep_test: bool,
 ) -> tuple[Fingerprints, int]:
     prints = fingerprint(find_slices(source, patient=patient, rename=dict(rename)))
     if not exclude:
@@ -235,7 +238,10 @@ def _prints(
     others = [fingerprint(find_slices(path)) for path in exclude]
     twins = find_twins([prints, *others])
     own = np.arange(len(twins.files)) < len(prints.files)
-    kept = np.nonzero(~shared(twins, own, ~own)[3][: len(prints.files)])[0]
+    out = shared(twins, own, ~own)[3][: len(prints.files)]
+    if keep_test:
+        out &= np.array([item.split != TEST for item in prints.dataset.items])
+    kept = np.nonzero(~out)[0]
     if not len(kept):
         raise InputError(f"Every slice of {source} has a twin in {exclude[0]}; nothing is left.")
     return _only(prints, kept), len(prints.files) - len(kept)

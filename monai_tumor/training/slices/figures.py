@@ -69,5 +69,5 @@ def confusion_picture(counts: NDArray[np.int64], classes: Sequence[str]) -> NDAr
             ink = "white" if share > 0.6 else "black"
             middle = (left + _CELL // 2, top + _CELL // 2)
             pen.text(middle, str(counts[row, column]), ink, font, anchor="mm")
-    pen.text((6, 14), "truth below, said to the right", "black", font, anchor="lm")
+    pen.text((6, 14), "rows: truth; columns: what was said", "black", font, anchor="lm")
     return np.asarray(picture)
