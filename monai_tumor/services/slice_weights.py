@@ -59,6 +59,7 @@ def export_slice_weights(
     licence: str,
     name: str = "model",
     bundle: str = "slice_classifier",
+    trust: bool = False,
 ) -> SliceWeights:
     """Write half-precision weights with temperature, gate and a record that names the data.
 
@@ -73,6 +74,7 @@ def export_slice_weights(
         licence: of the data, for the record: name, source, terms.
         name: of the files.
         bundle: whose network it is.
+        trust: run a bundle that is not shipped; it can do whatever you can do.
 
     Raises:
         BundleError: no such checkpoint.
@@ -86,7 +88,7 @@ def export_slice_weights(
     _write_half(read_weights(checkpoint), path)
     record: dict[str, Any] = {
         "sha256": sha256(path),
-        "bundle": bundle,
+        "bundle": Path(bundle).name,
         "options": {"settings": dict(settings_of(trained))},
         "classes": settings_of(trained)["classes"].split(", "),
         "epoch": trained.get("epoch"),
@@ -98,7 +100,7 @@ def export_slice_weights(
     }
     write_json(path.with_suffix(".json"), record)
     division = divide(dataset_dir, **split)  # type: ignore[arg-type]
-    classifier = Classifier(bundle, weights=path, device="cpu", gate=False)
+    classifier = Classifier(bundle, weights=path, device="cpu", gate=False, trust=trust)
     seen = {side: _seen(classifier, items) for side, items in division.items.items() if items}
     held = seen["validation"]
     record["temperature"] = fit_temperature(
