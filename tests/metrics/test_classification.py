@@ -85,15 +85,15 @@ def test_areas_as_scikit_learn_with_ties(pairs):
 
 
 def test_reliability_by_hand():
-    chances = np.array([[0.9, 0.1], [0.94, 0.06], [0.45, 0.55], [0.55, 0.45]])
+    chances = np.array([[0.95, 0.05], [0.94, 0.06], [0.45, 0.55], [0.55, 0.45]])
     bins = reliability(np.array([0, 1, 1, 0]), chances)
     assert [(b.count, b.accuracy) for b in bins] == [(2, 1.0), (2, 0.5)]
-    assert [b.confidence for b in bins] == pytest.approx([0.55, 0.92])
+    assert [b.confidence for b in bins] == pytest.approx([0.55, 0.945])
     logits = np.log(chances)
     found = classification_scores(
         Predictions(logits, np.array([0, 1, 1, 0]), ("a", "b")), intervals=False
     )
-    assert found.figures["ece"].value == pytest.approx((2 * 0.45 + 2 * 0.42) / 4)
+    assert found.figures["ece"].value == pytest.approx((2 * 0.45 + 2 * 0.445) / 4)
 
 
 def test_temperature_finds_what_logits_were_multiplied_by():
@@ -122,21 +122,21 @@ def test_threshold_is_between_the_classes():
 
 
 def test_intervals_know_that_groups_belong_together():
-    one = some(300, 2)
+    one = some(150, 2)
     repeated = Predictions(
         np.repeat(one.logits, 4, axis=0),
         np.repeat(one.labels, 4),
         one.classes,
-        groups=tuple(str(n) for n in np.repeat(np.arange(300), 4)),
+        groups=tuple(str(n) for n in np.repeat(np.arange(150), 4)),
     )
 
     def width(predictions):
         figure = classification_scores(predictions).figures["accuracy"]
         return figure.high - figure.low
 
-    assert width(repeated) == pytest.approx(width(one), rel=0.15)
+    assert width(repeated) == pytest.approx(width(one), rel=0.2)
     alone = Predictions(repeated.logits, repeated.labels, repeated.classes)
-    assert width(alone) == pytest.approx(width(one) / 2, rel=0.15)
+    assert width(alone) == pytest.approx(width(one) / 2, rel=0.2)
 
 
 def test_baseline_and_leak_stand_beside_the_scores():
