@@ -30,7 +30,7 @@ HERE = BUNDLES / BUNDLE
 NETWORKS = sorted(path.stem for path in (HERE / "configs" / "networks").glob("*.yaml"))
 SPLIT = {"validation": 0.25, "allow_leak": True}
 TINY = {
-    "size": 32, "batch_size": 16, "max_epochs": 4, "ema_momentum": 0.5, "amp": False,
+    "size": 32, "batch_size": 16, "max_epochs": 4, "amp": False,
     "_meta_::network_def::widths": [8, 16], "_meta_::network_def::blocks": 1,
 }  # fmt: skip
 

@@ -91,7 +91,7 @@ class _Classes(nn.Module):
         self.network = deepcopy(network).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
         for module in self.network.modules():
             if getattr(module, "inplace", False):
-                module.inplace = False  # type: ignore[assignment]
+                module.inplace = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits [B, C]."""

@@ -142,7 +142,7 @@ class Classifier:
             ImageError: the picture cannot be read.
             DicomError: the DICOM file cannot be shown.
         """
-        named = {"image": item} if isinstance(item, str | Path) else item
+        named: Mapping[str, Any] = {"image": item} if isinstance(item, str | Path) else item
         path, frame = Path(named["image"]), named.get("frame")
         chances, verdicts, pixels = [], [], None
         for member in self._members:
@@ -162,9 +162,8 @@ class Classifier:
         if method is not None:
             explanation = self._explained(pixels, best, method)
             caption = f"{path.name}: {label or 'refused'}, {100 * mean[best]:.1f}%"
-            picture = explanation_picture(
-                grey_of(pixels).astype(np.float32) / 255, explanation, caption
-            )
+            shown = grey_of(pixels).astype(np.float32) / np.float32(255)
+            picture = explanation_picture(shown, explanation, caption)
         return ClassResult(
             path, frame, label, named_chances, verdict, explanation, picture, self.provenance
         )

@@ -319,7 +319,7 @@ def _bootstrap(
         chosen = random.integers(0, len(members), len(members))
         for name, value in figures(np.concatenate([members[n] for n in chosen])).items():
             drawn.setdefault(name, []).append(value)
-    limits = {}
+    limits: dict[str, tuple[float | None, float | None]] = {}
     for name, values in drawn.items():
         finite = [value for value in values if np.isfinite(value)]
         low, high = np.percentile(finite, [2.5, 97.5]) if finite else (np.nan, np.nan)

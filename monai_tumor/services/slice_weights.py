@@ -99,7 +99,7 @@ def export_slice_weights(
         "intended_use": INTENDED_USE,
     }
     write_json(path.with_suffix(".json"), record)
-    division = divide(dataset_dir, **split)  # type: ignore[arg-type]
+    division = divide(dataset_dir, **split)
     classifier = Classifier(bundle, weights=path, device="cpu", gate=False, trust=trust)
     seen = {side: _seen(classifier, items) for side, items in division.items.items() if items}
     held = seen["validation"]

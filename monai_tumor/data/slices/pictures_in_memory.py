@@ -51,7 +51,7 @@ class SlicePictures(Dataset):
     def _read(self, item: Mapping[str, Any]) -> NDArray[np.uint8]:
         return self.preparation.read(Path(item["image"]), item.get("frame"))
 
-    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Any:
         """One slice."""
         item = self.data[index]
         known = index < len(self._pictures)
