@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_tumor.training import AverageWeights
 
 
-def run(steps: int, momentum: float, start: int = 0) -> tuple[list[float], float]:
+def run(steps: int, momentum: float) -> tuple[list[float], float]:
     """Weights 1, 2, 3, ... from a start of 100; the momenta, and the average at the end."""
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(100.0)
@@ -20,7 +20,9 @@ def run(steps: int, momentum: float, start: int = 0) -> tuple[list[float], float
 
     engine = Engine(step)
     handler.attach(engine)
-    engine.add_event_handler("iteration_completed", lambda e: momenta.append(e.state.ema_momentum))
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: momenta.append(e.state.ema_momentum)
+    )
     engine.run(range(steps), max_epochs=1)
     return momenta, float(handler.ema_model.weight.detach())
 
