@@ -12,13 +12,21 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from monai_tumor.errors import MonaiTumorError
-    from monai_tumor.inference import SegmentationResult, Segmenter
+    from monai_tumor.inference import (
+        Classifier,
+        ClassResult,
+        SegmentationResult,
+        Segmenter,
+        classify,
+    )
     from monai_tumor.labels import SCHEMES, LabelScheme, Modality, Region
     from monai_tumor.services.opening import Preparation
     from monai_tumor.services.segment import segment
 
 _HOME = {
     "SCHEMES": "labels",
+    "ClassResult": "inference",
+    "Classifier": "inference",
     "LabelScheme": "labels",
     "Modality": "labels",
     "MonaiTumorError": "errors",
@@ -26,13 +34,26 @@ _HOME = {
     "Region": "labels",
     "SegmentationResult": "inference",
     "Segmenter": "inference",
+    "classify": "inference",
     "segment": "services.segment",
 }
 
-_ROOMS = ("data", "imaging", "metrics", "networks", "paths", "provenance", "training", "transforms")
+_ROOMS = (
+    "data",
+    "explain",
+    "imaging",
+    "metrics",
+    "networks",
+    "paths",
+    "provenance",
+    "training",
+    "transforms",
+)
 
 __all__ = [
     "SCHEMES",
+    "ClassResult",
+    "Classifier",
     "LabelScheme",
     "Modality",
     "MonaiTumorError",
@@ -41,6 +62,7 @@ __all__ = [
     "SegmentationResult",
     "Segmenter",
     "__version__",
+    "classify",
     "segment",
 ]
 

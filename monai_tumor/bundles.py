@@ -209,7 +209,8 @@ def run(
     Args:
         bundle: a shipped one by name, any other by its folder.
         workflow: "training", "evaluating" or "inference".
-        overlays: names of files in `configs/`, or paths; the later wins.
+        overlays: names of files in `configs/`, of the bundle's own (networks/vgg19), or paths; the
+            later wins.
         trust: run a bundle, member or overlay that is not shipped, or an option that is code.
             It can do what you can do.
         options: values in place of the config's; None leaves the config's. A nested one is
@@ -342,8 +343,10 @@ def config_files(
         raise BundleError(f"Unknown workflow {workflow!r}; choose one of {known}.")
     folder = bundle_dir(str(bundle))
     first, *rest = (_config_file(folder, name) for name in _FILES[workflow])
-    more = [_overlay(overlay) for overlay in overlays]
-    _require_trust([path for path in more if path.parent != CONFIGS], trust)
+    more = [_overlay(overlay, folder) for overlay in overlays]
+    beside = folder / "configs"  # what the bundle itself brings is trusted as it is
+    others = [p for p in more if p.parent != CONFIGS and beside not in p.parents]
+    _require_trust(others, trust)
     if workflow == "inference" and not _is_ours(first):
         more.insert(0, config("any_bundle"))
     return [first, *more, *rest]
@@ -360,9 +363,12 @@ def _config_file(folder: Path, name: str) -> Path:
     )
 
 
-def _overlay(overlay: str | Path) -> Path:
-    path = Path(overlay)
-    return path.resolve() if path.suffix and path.is_file() else config(str(overlay))
+def _overlay(overlay: str | Path, folder: Path) -> Path:
+    """A file by its path, an overlay of the bundle in `folder` (networks/vgg19), or of ours."""
+    path, own = Path(overlay), folder / "configs" / f"{overlay}.yaml"
+    if path.suffix and path.is_file():
+        return path.resolve()
+    return own.resolve() if "/" in str(overlay) and own.is_file() else config(str(overlay))
 
 
 def _is_ours(inference: Path) -> bool:

@@ -320,6 +320,28 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _classify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="pictures, DICOM files, folders"
+    )
+    parser.add_argument("--bundle", default="slice_classifier", help="by name (slice_classifier)")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="by default the bundle's own; repeated, an ensemble",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--no-gate", action="store_true", help="give a class to any picture")
+    parser.add_argument(
+        "--explain", type=Path, metavar="DIR", help="folder for pictures of where it looked"
+    )
+    parser.add_argument(
+        "--method", choices=["gradcam", "gradcam++", "occlusion"], default="gradcam"
+    )
+
+
 def _deidentify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", nargs="+", type=Path, metavar="INPUT", help="files, folders, zip, DICOMDIR"
@@ -461,6 +483,22 @@ def _deidentify(options: argparse.Namespace) -> Any:
             salt_file=options.salt,
             allow_burned_in=options.allow_burned_in,
             on_file=steps.advance,
+        )
+
+
+def _classify(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.classify import classify_all
+
+    with Steps("classifying") as steps:
+        return classify_all(
+            options.inputs,
+            folder=options.explain,
+            method=options.method,
+            bundle=options.bundle,
+            weights=options.weights,
+            device=options.device,
+            gate=not options.no_gate,
+            on_slice=steps.advance,
         )
 
 
@@ -613,6 +651,12 @@ COMMANDS = {
         _audit_arguments,
         _audit,
         left_out=lambda result: not result.clean,
+    ),
+    "classify": Command(
+        "Classify 2D slices: class, calibrated probability, a gate for what is no such slice.",
+        _classify_arguments,
+        _classify,
+        left_out=lambda result: not result.complete,
     ),
     "deidentify": Command(
         "De-identify DICOM files by the Basic Profile of PS3.15; headers, not pixels.",

@@ -138,7 +138,7 @@ def test_no_prints_and_no_environment_below_the_command_line(module):
 
 CONFIGS = sorted(
     [
-        *(PACKAGE.parent / "bundles").glob("*/configs/*.yaml"),
+        *(PACKAGE.parent / "bundles").glob("*/configs/**/*.yaml"),
         *(PACKAGE.parent / "bundles").glob("*/configs/*.json"),
         *(PACKAGE.parent / "configs").glob("*.yaml"),
     ]

@@ -28,10 +28,11 @@ from monai_tumor.inference.result import SegmentationResult
 from monai_tumor.inference.uncertainty import uncertainty
 from monai_tumor.labels import MODALITIES, REGIONS, modality
 from monai_tumor.networks import MeanEnsemble
+from monai_tumor.networks.weights import record_beside
 from monai_tumor.training import load_weights
 from monai_tumor.training.autocast import cpu_has_bf16
 from monai_tumor.training.messages import find_cause
-from monai_tumor.training.weights import record_beside, require_prepared
+from monai_tumor.training.weights import require_prepared
 from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

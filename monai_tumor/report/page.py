@@ -30,20 +30,39 @@ def page(
         rows: what a row of key slices shows -> the row.
         lesions: each enhancing lesion with its diameters; None where there is none.
     """
-    study, use = escape(str(content["study"])), escape(str(content["intended_use"]))
     sections = [
         '<div class="pair">\n',
-        _section("Volumes", _volumes(measures)),
-        _section("Quality", _flags(content["flags"]), _uncertainty(content["uncertainty"])),
+        section("Volumes", _volumes(measures)),
+        section("Quality", _flags(content["flags"]), _uncertainty(content["uncertainty"])),
         "</div>\n",
-        _section("Enhancing lesions", _lesions(measures)),
-        _section("Key slices", _legend(), *(_figure(row, name) for name, row in rows.items())),
+        section("Enhancing lesions", _lesions(measures)),
+        section("Key slices", _legend(), *(figure(row, name) for name, row in rows.items())),
     ]
     if lesions is not None:
         caption = "Each enhancing lesion where it was measured, with both diameters"
         share = min(len(measures.enhancing), LESIONS_A_ROW) / LESIONS_A_ROW
-        sections.append(_section("Diameters", _figure(lesions, caption, share)))
-    sections.append(_section("How it was made", _provenance(content)))
+        sections.append(section("Diameters", figure(lesions, caption, share)))
+    sections.append(section("How it was made", _provenance(content)))
+    return sheet(
+        str(content["study"]),
+        "segmentation report",
+        "Brain tumour segmentation: measures",
+        sections,
+        use=str(content["intended_use"]),
+    )
+
+
+def sheet(name: str, kind: str, heading: str, sections: Iterable[str], *, use: str) -> str:
+    """A whole page.
+
+    Args:
+        name: of what it is about; like the next two it is escaped.
+        kind: of report, for the window's title.
+        heading: of the page.
+        sections: HTML, as `section` gives it.
+        use: what it may be used for; stands on each printed page.
+    """
+    head = f'<div class="head"><b>{escape(name)}</b><span>{escape(use)}</span></div>'
     # The head of a table is printed again on each page, in every browser.
     return f"""<!doctype html>
 <html lang="en">
@@ -52,15 +71,15 @@ def page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
   content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{study}: segmentation report</title>
+<title>{escape(name)}: {escape(kind)}</title>
 <style>
 {_STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <table class="sheet" role="presentation">
-<thead><tr><td><div class="head"><b>{study}</b><span>{use}</span></div></td></tr></thead>
+<thead><tr><td>{head}</td></tr></thead>
 <tbody><tr><td>
-<h1>Brain tumour segmentation: measures</h1>
+<h1>{escape(heading)}</h1>
 {"".join(sections)}</td></tr></tbody>
 </table>
 </body>
@@ -68,13 +87,14 @@ def page(
 """
 
 
-def _section(title: str, *parts: str) -> str:
+def section(title: str, *parts: str) -> str:
+    """A titled part of a page, of HTML."""
     return (
         f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(p for p in parts if p) + "</section>\n"
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], foot: Sequence[str] = ()) -> str:
     """Cells are HTML; the first column is text, the others numbers."""
 
     def line(cells: Sequence[str], tag: str) -> str:
@@ -95,8 +115,8 @@ def _volumes(measures: Measures) -> str:
         region = Region(name) if name in measures.lesions else None
         words = f"{_swatch(region)}{escape(NAMES[region])}" if region else escape(name)
         rows.append([words, f"{ml:.2f}", "" if count is None else str(count)])
-    note = f"Lesions are {measures.lesion_rule}. WT, TC and ET overlap; the tissues do not."
-    return _table(["", "volume, mL", "lesions"], rows) + _note(note)
+    rule = f"Lesions are {measures.lesion_rule}. WT, TC and ET overlap; the tissues do not."
+    return table(["", "volume, mL", "lesions"], rows) + note(rule)
 
 
 def _lesions(measures: Measures) -> str:
@@ -109,7 +129,7 @@ def _lesions(measures: Measures) -> str:
         "y (anterior) and z (superior)."
     )
     if not measures.enhancing:
-        return "<p>None of the stated size.</p>\n" + _note(rules)
+        return "<p>None of the stated size.</p>\n" + note(rules)
     head = ["", "volume, mL", "longest, mm", "perpendicular, mm", "product, mm²", "measurable"]
     rows = []
     for number, lesion in enumerate(measures.enhancing, 1):
@@ -127,7 +147,7 @@ def _lesions(measures: Measures) -> str:
         )
     total = f"{measures.sum_of_products_mm2:.0f}"
     foot = ["sum", "", "", "", total, "", ""]
-    return _table([*head, "centre x, y, z"], rows, foot) + _note(rules)
+    return table([*head, "centre x, y, z"], rows, foot) + note(rules)
 
 
 def _flags(flags: Sequence[Mapping[str, str]]) -> str:
@@ -149,7 +169,7 @@ def _uncertainty(values: Mapping[str, float | None]) -> str:
     rows = [
         [words, f"{values[key]:.3f}"] for key, words in texts.items() if values[key] is not None
     ]
-    return _table(["", "value"], rows) if rows else ""
+    return table(["", "value"], rows) if rows else ""
 
 
 def _provenance(content: Mapping[str, Any]) -> str:
@@ -189,7 +209,7 @@ def _swatch(region: Region) -> str:
     return f'<i class="swatch" style="background:{colour}"></i>'
 
 
-def _figure(picture: Picture, caption: str, share: float = 1) -> str:
+def figure(picture: Picture, caption: str, share: float = 1) -> str:
     """A picture with a caption, over so much of the page's width."""
     data = io.BytesIO()
     picture.save(data, format="PNG", optimize=True)
@@ -202,5 +222,6 @@ def _figure(picture: Picture, caption: str, share: float = 1) -> str:
     )
 
 
-def _note(words: str) -> str:
+def note(words: str) -> str:
+    """A remark in small print; escaped."""
     return f'<p class="note">{escape(words)}</p>\n'

@@ -2,6 +2,7 @@
 
 from monai_tumor.training.attach import Attach
 from monai_tumor.training.autocast import AutocastInferer
+from monai_tumor.training.average import AverageWeights
 from monai_tumor.training.checkpoints import Checkpoints, newest_checkpoint
 from monai_tumor.training.curves import TrainingCurves, ValidationCurves, summary_writer
 from monai_tumor.training.flips import FlipInferer
@@ -22,6 +23,7 @@ from monai_tumor.training.weights import (
 __all__ = [
     "Attach",
     "AutocastInferer",
+    "AverageWeights",
     "Checkpoints",
     "ClipGradients",
     "FlipInferer",

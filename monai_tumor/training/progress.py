@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 _LOG = logging.getLogger(__name__)
+_TOLD = ("Dice", "validation/accuracy", "validation/balanced_accuracy")  # metrics in the line
 
 
 class ShowProgress:
@@ -80,7 +81,7 @@ class ShowProgress:
         metrics = ", ".join(
             f"{name} {value:.4f}"
             for name, value in engine.state.metrics.items()
-            if name.startswith("Dice")
+            if name.startswith(_TOLD)
         )
         studies = "1 study" if self._studies == 1 else f"{self._studies} studies"
         first = studies if isinstance(engine, Evaluator) else _loss(engine)

@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
+from monai_tumor.networks.weights import read_weights, record_beside
 from monai_tumor.paths import bundle_dir
 from monai_tumor.training.facts import other_split
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
-_PREPARED = ("spacing", "window", "preprocessing")
+_PREPARED = ("spacing", "window", "preprocessing", "network", "classes")
 
 
 def find_weights(
@@ -50,39 +50,6 @@ def find_weights(
         f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
         "exists. Train it first (run training), or name a file with --weights."
     )
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of a `.safetensors` file or a plain torch checkpoint, on the CPU.
-
-    A checkpoint may hold the tensors themselves or a dictionary with them under "network",
-    "model" or "state_dict". Nothing in it is executed. Where a `.json` of the same name records
-    a SHA-256, the file must match it.
-
-    Raises:
-        BundleError: no such file, another hash than recorded, or not a file of weights.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise BundleError(f"No weights at {path}; name a file with --weights.")
-    _require_recorded_hash(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BundleError(
-            f"{path} is not a file of weights that can be loaded safely ({type(error).__name__}). "
-            "Give a .safetensors file or a checkpoint of plain tensors."
-        ) from error
-    for key in ("network", "model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
-        raise BundleError(f"{path} holds no dictionary of tensors; give a state dict.")
-    return content
 
 
 def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:
@@ -209,24 +176,3 @@ def _plain(value: Any) -> Any:
         except ValueError:
             return value
     return list(value) if isinstance(value, tuple | list) else value
-
-
-def record_beside(path: Path) -> dict[str, Any]:
-    """What the `.json` of the same name says; nothing where there is none."""
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    try:
-        record = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
-    return record if isinstance(record, dict) else {}
-
-
-def _require_recorded_hash(path: Path) -> None:
-    record = record_beside(path)
-    if "sha256" in record and record["sha256"] != sha256(path):
-        raise BundleError(
-            f"{path} is not the file that {path.stem}.json records (SHA-256 differs): "
-            "it is damaged or was replaced. Fetch or train it again."
-        )

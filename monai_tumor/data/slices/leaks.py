@@ -94,20 +94,25 @@ class LeakStamp:
 
 
 def require_no_leak(
-    dataset: SliceDataset, prints: Fingerprints | None = None, *, allow: bool = False
+    dataset: SliceDataset,
+    prints: Fingerprints | None = None,
+    twins: Twins | None = None,
+    *,
+    allow: bool = False,
 ) -> LeakStamp:
     """The stamp for results made on this split.
 
     Args:
         dataset: with sides or folds; every picture is decoded once, about 2,000 a second.
         prints: its fingerprints, where they are there already; its items are those that count.
+        twins: as `find_twins([prints])` gives; found where not given.
         allow: go on in spite of a leak, which the stamp then says.
 
     Raises:
         TrainingError: the split leaks, and that is not allowed.
     """
     prints = prints or fingerprint(dataset)
-    stamp = stamp_of(prints, find_twins([prints]), allow=allow)
+    stamp = stamp_of(prints, twins or find_twins([prints]), allow=allow)
     if stamp.leaking and not allow:
         worst = max(stamp.leaks, key=lambda leak: leak.share)
         raise TrainingError(

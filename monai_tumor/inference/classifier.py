@@ -1,0 +1,289 @@
+"""Slice classifiers that are loaded once and classify slice after slice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from monai_tumor.bundles import load
+from monai_tumor.data.slices import Preparation, slices_to_classify
+from monai_tumor.errors import BundleError
+from monai_tumor.explain import Explanation, Gate, Verdict, explain, explanation_picture
+from monai_tumor.files import sha256
+from monai_tumor.inference.segmenter import _device
+from monai_tumor.metrics.predictions import probabilities
+from monai_tumor.networks.slices import features_and_logits
+from monai_tumor.networks.weights import record_beside
+from monai_tumor.paths import bundle_dir
+from monai_tumor.provenance import INTENDED_USE
+from monai_tumor.training import find_weights, load_weights
+from monai_tumor.training.weights import require_prepared
+
+_DEFAULT = "small_resnet"  # the network of train.yaml; the others are overlays
+_SETTINGS = ("size", "channels", "mean", "std", "dicom_window")
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One slice, classified.
+
+    Attributes:
+        image: the file.
+        frame: of a multi-frame DICOM file, from 1.
+        label: the most likely class; None where the gate refused the picture.
+        probabilities: class -> calibrated probability, whether refused or not.
+        verdict: of the gate; None where the weights bring none.
+        explanation: where the network looked, if that was asked for.
+        picture: of the explanation.
+        provenance: bundle, weights and their SHA-256, temperature.
+    """
+
+    image: Path
+    frame: int | None
+    label: str | None
+    probabilities: Mapping[str, float]
+    verdict: Verdict | None
+    explanation: Explanation | None
+    picture: Image.Image | None
+    provenance: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; without pictures."""
+        return {
+            "image": str(self.image),
+            "frame": self.frame,
+            "class": self.label,
+            "probabilities": {name: round(p, 8) for name, p in self.probabilities.items()},
+            "gate": self.verdict and self.verdict.as_dict(),
+            "explanation": self.explanation and self.explanation.as_dict(),
+            "made_by": dict(self.provenance),
+            "intended_use": INTENDED_USE,
+        }
+
+    def __str__(self) -> str:
+        """One line."""
+        frame = "" if self.frame is None else f" frame {self.frame}"
+        if self.label is None:
+            return f"{self.image.name}{frame}: not such a slice; {self.verdict}"
+        others = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
+        shares = ", ".join(f"{name} {100 * p:.1f}%" for name, p in others)
+        ungated = "; no gate with these weights" if self.verdict is None else ""
+        return f"{self.image.name}{frame}: most likely {self.label} ({shares}){ungated}"
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One network with what it needs to see and say."""
+
+    network: torch.nn.Module
+    preparation: Preparation
+    prepare: Any
+    temperature: float
+    gate: Gate | None
+    classes: tuple[str, ...]
+    facts: Mapping[str, Any]
+
+
+class Classifier:
+    """A bundle's preparation, network, temperature and gate, ready for any number of slices.
+
+    What the weights were trained for (classes, size, network) is read from the JSON beside them.
+
+    Args:
+        bundle: a shipped one by name, any other by its folder.
+        weights: a file; several are an ensemble, whose calibrated probabilities are averaged; by
+            default those trained here, else shipped.
+        device: "auto" takes a CUDA device where there is one; "cuda:1" names one.
+        gate: refuse what does not look like the slices trained on.
+        trust: run a bundle that is not shipped; it can do whatever you can do.
+
+    Raises:
+        BundleError: no such bundle, device or weights, or weights that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path = "slice_classifier",
+        *,
+        weights: Path | str | Sequence[Path | str] | None = None,
+        device: str = "auto",
+        gate: bool = True,
+        trust: bool = False,
+    ) -> None:
+        folder = bundle_dir(str(bundle))
+        if weights is None:
+            weights = find_weights(folder, Path("runs") / folder.name)
+        files = [weights] if isinstance(weights, str | Path) else list(weights)
+        options = {"device": _device(device), "trust": trust}
+        self._members = [_member(folder, Path(file), gate, options) for file in files]
+        self.classes = self._members[0].classes
+        if any(member.classes != self.classes for member in self._members):
+            raise BundleError("The members of an ensemble must know the same classes in one order.")
+        self.provenance = {
+            "bundle": folder.name,
+            "weights": [dict(member.facts) for member in self._members],
+        }
+
+    def __call__(
+        self, item: Mapping[str, Any] | Path | str, *, method: str | None = None
+    ) -> ClassResult:
+        """One slice, classified.
+
+        Args:
+            item: a file, or an item of `slices_to_classify`.
+            method: "gradcam", "gradcam++" or "occlusion" explains the first member's answer.
+
+        Raises:
+            ImageError: the picture cannot be read.
+            DicomError: the DICOM file cannot be shown.
+        """
+        named: Mapping[str, Any] = {"image": item} if isinstance(item, str | Path) else item
+        path, frame = Path(named["image"]), named.get("frame")
+        chances, verdicts, pixels = [], [], None
+        for member in self._members:
+            read = member.preparation.read(path, frame)
+            pixels = read if pixels is None else pixels
+            features, logits = self._forward(member, read[None])
+            chances.append(probabilities(logits, member.temperature)[0])
+            if member.gate is not None:
+                verdicts += member.gate.judge(features, grey_of(read)[None])
+        assert pixels is not None
+        mean = np.mean(chances, axis=0)
+        verdict = _joined(verdicts)
+        named_chances = dict(zip(self.classes, map(float, mean), strict=True))
+        best = int(mean.argmax())
+        label = self.classes[best] if verdict is None or verdict.accepted else None
+        explanation = picture = None
+        if method is not None:
+            explanation = self._explained(pixels, best, method)
+            caption = f"{path.name}: {label or 'refused'}, {100 * mean[best]:.1f}%"
+            shown = grey_of(pixels).astype(np.float32) / np.float32(255)
+            picture = explanation_picture(shown, explanation, caption)
+        return ClassResult(
+            path, frame, label, named_chances, verdict, explanation, picture, self.provenance
+        )
+
+    @torch.inference_mode()
+    def outputs(
+        self, pictures: Sequence[NDArray[np.uint8]], member: int = 0, batch: int = 64
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Features [N, F] and logits [N, C] of prepared pictures, for fitting gates and scores."""
+        parts = [
+            self._forward(self._members[member], np.stack(pictures[start : start + batch]))
+            for start in range(0, len(pictures), batch)
+        ]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+    @property
+    def preparation(self) -> Preparation:
+        """Of the first member."""
+        return self._members[0].preparation
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """Of the first member."""
+        return self._members[0].network
+
+    @torch.inference_mode()
+    def _forward(
+        self, member: _Member, pixels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        image = self._image(member, pixels)
+        features, logits = features_and_logits(member.network, image)
+        return features.double().cpu().numpy(), logits.double().cpu().numpy()
+
+    def _image(self, member: _Member, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        device = next(member.network.parameters()).device
+        image, _ = member.prepare({"image": torch.from_numpy(pixels)}, device)
+        return image
+
+    def _explained(self, pixels: NDArray[np.uint8], number: int, method: str) -> Explanation:
+        member = self._members[0]
+        return explain(member.network, self._image(member, pixels[None]), number, method)  # type: ignore[arg-type]
+
+
+def classify(
+    input: Path | str | Sequence[Path | str],
+    *,
+    bundle: str | Path = "slice_classifier",
+    weights: Path | str | Sequence[Path | str] | None = None,
+    device: str = "auto",
+    gate: bool = True,
+    method: str | None = None,
+    trust: bool = False,
+) -> list[ClassResult]:
+    """Classify pictures, DICOM slices, folders of them or a datalist; one result a slice.
+
+    For many calls make one `Classifier`, which loads the network once. Arguments and errors are
+    those of `Classifier` and its call.
+    """
+    items = slices_to_classify(input)
+    classifier = Classifier(bundle, weights=weights, device=device, gate=gate, trust=trust)
+    return [classifier(item, method=method) for item in items]
+
+
+def grey_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """One channel of a prepared picture, [H, W] of [C, H, W]; colour by BT.601."""
+    if len(pixels) == 1:
+        return pixels[0]
+    luma = np.tensordot(np.array([0.299, 0.587, 0.114]), pixels.astype(np.float64), axes=1)
+    return np.rint(luma).astype(np.uint8)
+
+
+def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any]) -> _Member:
+    record = record_beside(weights)
+    settings = settings_of(record)
+    found = {key: _number(settings[key]) for key in _SETTINGS if key in settings}
+    if "classes" in settings:
+        found["classes"] = [*map(str, settings["classes"].split(", "))]
+    name = settings.get("network", _DEFAULT)
+    overlays = [] if name == _DEFAULT else [f"networks/{name}"]
+    parts = load(folder, overlays=overlays, input="", weights=weights, **found, **options)
+    require_prepared(weights, parts["prepared"])
+    network = parts["network"].eval()
+    load_weights(network, weights)
+    made = None
+    if gate and "gate" in record:
+        made = Gate.load(weights.with_name(record["gate"]["file"]), record["gate"]["sha256"])
+    facts = {
+        "file": weights.name,
+        "sha256": sha256(weights),
+        "network": name,
+        "temperature": parts["temperature"],
+    }
+    classes = tuple(parts["classes"])
+    preparation, prepare = parts["preparation"], parts["prepare_batch"]
+    return _Member(network, preparation, prepare, parts["temperature"], made, classes, facts)
+
+
+def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that weights were trained with, from the JSON beside them."""
+    options = record.get("options")
+    settings = options.get("settings") if isinstance(options, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _number(value: Any) -> Any:
+    """A setting that was kept as text: "0.25" or "[0.1, 0.2, 0.3]"."""
+    if not isinstance(value, str):
+        return value
+    parts = value.strip("[]()").split(",")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return value
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _joined(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """Of several gates, the mean distances; None where there is no gate."""
+    if not verdicts:
+        return None
+    views = verdicts[0].distances
+    mean = {name: float(np.mean([v.distances[name] for v in verdicts])) for name in views}
+    return Verdict(all(value <= 1 for value in mean.values()), mean)

@@ -1,0 +1,193 @@
+"""What a classifier said of slices, kept so that it can be scored again and again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_tumor.errors import InputError
+from monai_tumor.files import write_json
+
+FORMAT = "monai-tumor slice predictions"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits and truth of slices.
+
+    Attributes:
+        logits: float64 [slices, classes].
+        labels: the true classes' numbers, [slices].
+        classes: their names.
+        names: of the slices, such as paths; empty where not known.
+        groups: what belongs together in the bootstrap, one a slice; empty where each stands alone.
+        leaks: whether a twin of the slice was learnt from, [slices]; None where not known.
+        neighbours: class of the most alike slice learnt from, [slices]; None where not known.
+    """
+
+    logits: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    leaks: NDArray[np.bool_] | None = None
+    neighbours: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit together."""
+        count = len(self.labels)
+        if self.logits.shape != (count, len(self.classes)) or not count:
+            raise InputError(
+                f"Predictions of {count} slices and {len(self.classes)} classes need logits of that"
+                f" shape; these have {self.logits.shape}."
+            )
+        if not np.isfinite(self.logits).all():
+            raise InputError("Some logits are not finite; the network or its weights are damaged.")
+        beside = (self.names, self.groups, self.leaks, self.neighbours)
+        if any(one is not None and len(one) not in (0, count) for one in beside):
+            raise InputError(f"Names, groups, leaks or neighbours are not those of {count} slices.")
+
+    def __len__(self) -> int:
+        """How many slices."""
+        return len(self.labels)
+
+    @classmethod
+    def of_items(
+        cls,
+        logits: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        classes: Sequence[str],
+        items: Sequence[Mapping[str, Any]],
+    ) -> "Predictions":
+        """With what the items of a data set know: "image", "group", "leaks", "neighbour"."""
+
+        def known(key: str) -> bool:
+            return bool(items) and all(key in item for item in items)
+
+        return cls(
+            logits,
+            labels,
+            tuple(classes),
+            tuple(str(item["image"]) for item in items) if known("image") else (),
+            tuple(str(item["group"]) for item in items) if known("group") else (),
+            np.array([item["leaks"] for item in items], bool) if known("leaks") else None,
+            np.array([i["neighbour"] for i in items], np.int64) if known("neighbour") else None,
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> "Predictions":
+        """Those of some slices, [slices]."""
+        return Predictions(
+            self.logits[chosen],
+            self.labels[chosen],
+            self.classes,
+            tuple(name for name, kept in zip(self.names, chosen, strict=False) if kept),
+            tuple(name for name, kept in zip(self.groups, chosen, strict=False) if kept),
+            None if self.leaks is None else self.leaks[chosen],
+            None if self.neighbours is None else self.neighbours[chosen],
+        )
+
+    def save(self, path: Path, facts: Mapping[str, Any] | None = None) -> Path:
+        """Write it as JSON, with `facts` beside it; returns the path."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "classes": list(self.classes),
+            "names": list(self.names),
+            "groups": list(self.groups),
+            "labels": self.labels.tolist(),
+            "logits": np.round(self.logits, 6).tolist(),
+            "leaks": None if self.leaks is None else self.leaks.tolist(),
+            "neighbours": None if self.neighbours is None else self.neighbours.tolist(),
+            "facts": dict(facts or {}),
+        }
+        write_json(path, content)
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> tuple["Predictions", dict[str, Any]]:
+        """What `save` wrote, and the facts beside it.
+
+        Raises:
+            InputError: no such file, or it is none of `save`.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as predictions: {error}.") from None
+        if content.get("format") != FORMAT or content.get("format_version") != FORMAT_VERSION:
+            raise InputError(f"{path} holds no slice predictions; make it with an evaluation.")
+        found = cls(
+            np.array(content["logits"], np.float64).reshape(-1, len(content["classes"])),
+            np.array(content["labels"], np.int64),
+            tuple(content["classes"]),
+            tuple(content["names"]),
+            tuple(content["groups"]),
+            None if content["leaks"] is None else np.array(content["leaks"], bool),
+            None if content["neighbours"] is None else np.array(content["neighbours"], np.int64),
+        )
+        return found, content["facts"]
+
+
+def combined(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
+    """The ensemble: the weighted mean of the members' probabilities, as logits.
+
+    Args:
+        members: of the same slices, in the same order.
+        weights: one a member, such as `accuracy_weights` or `stacking_weights` of their
+            validation, never of what is scored; None counts all alike.
+
+    Raises:
+        InputError: no member, or of other slices or classes.
+    """
+    chances = _chances(members)
+    shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
+    mean = np.tensordot(shares / shares.sum(), chances, axes=1)
+    first = members[0]
+    logits = np.log(np.maximum(mean, 1e-12))
+    return Predictions(
+        logits, first.labels, first.classes, first.names, first.groups, first.leaks,
+        first.neighbours,
+    )  # fmt: skip
+
+
+def accuracy_weights(validation: Sequence[Predictions]) -> list[float]:
+    """Each member's accuracy on validation slices."""
+    return [float((one.logits.argmax(axis=1) == one.labels).mean()) for one in validation]
+
+
+def stacking_weights(validation: Sequence[Predictions], steps: int = 200) -> list[float]:
+    """The members' shares, of sum 1, whose mean probability fits the validation slices best.
+
+    Found by expectation maximisation of a mixture, whose likelihood has one maximum.
+    """
+    chances = _chances(validation)
+    truth = validation[0].labels
+    said = np.maximum(chances[:, np.arange(len(truth)), truth], 1e-12)  # [members, slices]
+    shares = np.full(len(validation), 1 / len(validation))
+    for _ in range(steps):
+        shares = (shares[:, None] * said / (shares @ said)).mean(axis=1)
+    return [float(share) for share in shares]
+
+
+def probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Softmax of `logits` / `temperature`, [slices, classes]."""
+    scaled = logits / temperature
+    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def _chances(members: Sequence[Predictions]) -> NDArray[np.float64]:
+    """[members, slices, classes]."""
+    if not members:
+        raise InputError("An ensemble needs at least one member's predictions.")
+    first = members[0]
+    for one in members[1:]:
+        same = np.array_equal(one.labels, first.labels) and one.names == first.names
+        if not same or one.classes != first.classes:
+            raise InputError("The members' predictions are of other slices or classes.")
+    return np.stack([probabilities(one.logits) for one in members])

@@ -1,0 +1,154 @@
+"""From a training's checkpoint to weights that can be shipped: calibrated, gated, on record."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monai_tumor.data.slices import divide
+from monai_tumor.errors import BundleError
+from monai_tumor.explain import Gate, fit_gate
+from monai_tumor.files import sha256, write_atomically, write_json
+from monai_tumor.inference.classifier import Classifier, grey_of, settings_of
+from monai_tumor.metrics.classification import fit_temperature
+from monai_tumor.metrics.predictions import Predictions
+from monai_tumor.networks.weights import read_weights, record_beside
+from monai_tumor.provenance import INTENDED_USE, versions
+
+_FEW = 3000  # slices are enough to fit a gate
+
+
+@dataclass(frozen=True)
+class SliceWeights:
+    """Weights as they were written.
+
+    Attributes:
+        path: `<name>.safetensors`; beside it `<name>.json` and `<name>_gate.safetensors`.
+        record: the JSON.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"path": str(self.path), "record": dict(self.record)}
+
+    def __str__(self) -> str:
+        """One line."""
+        size = self.path.stat().st_size / 1e6
+        gate = self.record["gate"]["refused"]
+        told = ", ".join(f"{100 * share:.1f}% of {side}" for side, share in gate.items())
+        return (
+            f"{self.path}: {size:.1f} MB, temperature {self.record['temperature']:.3f}, the gate"
+            f" refuses {told}"
+        )
+
+
+def export_slice_weights(
+    checkpoint: Path | str,
+    output: Path | str,
+    *,
+    dataset_dir: Path | str | None,
+    split: Mapping[str, Any],
+    licence: str,
+    name: str = "model",
+    bundle: str = "slice_classifier",
+    trust: bool = False,
+) -> SliceWeights:
+    """Write half-precision weights with temperature, gate and a record that names the data.
+
+    Temperature and the gate's thresholds come from the validation side, as the shipped, rounded
+    weights see it; the gate itself from the training side.
+
+    Args:
+        checkpoint: `model_best.pt` of a training, with its JSON.
+        output: folder.
+        dataset_dir: what was trained on.
+        split: options of `data.slices.divide` that the training had.
+        licence: of the data, for the record: name, source, terms.
+        name: of the files.
+        bundle: whose network it is.
+        trust: run a bundle that is not shipped; it can do whatever you can do.
+
+    Raises:
+        BundleError: no such checkpoint.
+    """
+    checkpoint, output = Path(checkpoint), Path(output)
+    trained = record_beside(checkpoint)
+    if not settings_of(trained):
+        raise BundleError(f"{checkpoint} has no record of its training beside it; train it again.")
+    path = output / f"{name}.safetensors"
+    path.with_suffix(".json").unlink(missing_ok=True)
+    _write_half(read_weights(checkpoint), path)
+    record: dict[str, Any] = {
+        "sha256": sha256(path),
+        "bundle": Path(bundle).name,
+        "options": {"settings": dict(settings_of(trained))},
+        "classes": settings_of(trained)["classes"].split(", "),
+        "epoch": trained.get("epoch"),
+        "validation": trained.get("metric"),
+        "split": _without_places(trained.get("split") or {}),
+        "data_licence": licence,
+        "versions": versions(),
+        "intended_use": INTENDED_USE,
+    }
+    write_json(path.with_suffix(".json"), record)
+    division = divide(dataset_dir, **split)
+    classifier = Classifier(bundle, weights=path, device="cpu", gate=False, trust=trust)
+    seen = {side: _seen(classifier, items) for side, items in division.items.items() if items}
+    held = seen["validation"]
+    record["temperature"] = fit_temperature(
+        Predictions(held.logits, held.labels, classifier.classes)
+    )
+    learnt = seen["train"]
+    gate = fit_gate(learnt.features, learnt.grey, learnt.labels, held.features, held.grey)
+    refused = {side: _refused(gate, one) for side, one in seen.items() if side != "train"}
+    record["gate"] = gate.save(output / f"{name}_gate.safetensors") | {"refused": refused}
+    write_json(path.with_suffix(".json"), record)
+    return SliceWeights(path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a network makes of slices."""
+
+    features: NDArray[np.float64]
+    logits: NDArray[np.float64]
+    grey: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def _seen(classifier: Classifier, items: tuple[dict[str, Any], ...]) -> _Seen:
+    few = items[:: -(-len(items) // _FEW)]
+    pictures = [classifier.preparation.read(item["image"], item.get("frame")) for item in few]
+    whole = [np.repeat(p, classifier.preparation.channels // len(p), axis=0) for p in pictures]
+    features, logits = classifier.outputs(whole)
+    labels = np.array([item["label"] for item in few], np.int64)
+    return _Seen(features, logits, np.stack([grey_of(p) for p in pictures]), labels)
+
+
+def _refused(gate: Gate, seen: _Seen) -> float:
+    verdicts = gate.judge(seen.features, seen.grey)
+    return round(sum(not verdict.accepted for verdict in verdicts) / len(verdicts), 4)
+
+
+def _without_places(split: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a split that say nothing of the machine."""
+    named = {key: Path(split[key]).name for key in ("dataset_dir", "datalist") if split.get(key)}
+    return {**split, **named}
+
+
+def _write_half(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    half = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in tensors.items()
+    }
+    write_atomically(path, lambda temporary: save_file(half, temporary))

@@ -1,0 +1,22 @@
+"""Training of slice classifiers: batches, loss, scores, figures."""
+
+from monai_tumor.training.slices.batch import Augment, PrepareBatch
+from monai_tumor.training.slices.figures import ClassFigures
+from monai_tumor.training.slices.loss import SliceLoss
+from monai_tumor.training.slices.scores import (
+    ClassMetrics,
+    SaveClasses,
+    SavePredictions,
+    temperature_of,
+)
+
+__all__ = [
+    "Augment",
+    "ClassFigures",
+    "ClassMetrics",
+    "PrepareBatch",
+    "SaveClasses",
+    "SavePredictions",
+    "SliceLoss",
+    "temperature_of",
+]

@@ -1,0 +1,72 @@
+"""A gate for what is no such slice."""
+
+import numpy as np
+import pytest
+from slice_pictures import picture
+
+from monai_tumor.errors import BundleError, InputError
+from monai_tumor.explain import Gate, fit_gate
+from monai_tumor.files import sha256
+
+
+def features(pictures: np.ndarray) -> np.ndarray:
+    """Stand for a network's: means of four quarters."""
+    half = pictures.shape[1] // 2
+    parts = pictures.reshape(len(pictures), 2, half, 2, half).mean(axis=(2, 4))
+    return parts.reshape(len(pictures), 4) / 255
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    labels = np.arange(160) % 2
+    pictures = np.stack([picture(n, label) for n, label in enumerate(labels)])
+    return features(pictures), pictures, labels
+
+
+@pytest.fixture(scope="module")
+def gate(seen) -> Gate:
+    x, pictures, labels = seen
+    return fit_gate(x[:100], pictures[:100], labels[:100], x[100:130], pictures[100:130])
+
+
+def test_slices_like_those_trained_on_pass(gate, seen):
+    x, pictures, _ = seen
+    verdicts = gate.judge(x[130:], pictures[130:])
+    assert np.mean([verdict.accepted for verdict in verdicts]) >= 0.8
+    assert str(verdicts[0]) in ("accepted", str(verdicts[0]))
+
+
+def test_noise_a_flat_picture_and_text_do_not(gate):
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (20, 48, 48), np.uint8)
+    flat = np.full((2, 48, 48), 90, np.uint8)
+    page = np.full((1, 48, 48), 255, np.uint8)
+    page[:, ::4, 4:40] = 0
+    other = np.concatenate([noise, flat, page])
+    verdicts = gate.judge(features(other), other)
+    assert not any(verdict.accepted for verdict in verdicts)
+    assert str(verdicts[0]).startswith("refused (")
+    assert max(verdicts[0].as_dict()["distances"].values()) > 1
+
+
+def test_thresholds_refuse_few_of_those_held_back(gate, seen):
+    x, pictures, _ = seen
+    held = gate.judge(x[100:130], pictures[100:130])
+    assert np.mean([not verdict.accepted for verdict in held]) <= 0.03 + 1e-9
+
+
+def test_it_survives_a_file_and_another_file_is_refused(gate, seen, tmp_path):
+    x, pictures, _ = seen
+    record = gate.save(tmp_path / "g.safetensors")
+    assert record == {"file": "g.safetensors", "sha256": sha256(tmp_path / "g.safetensors")}
+    again = Gate.load(tmp_path / "g.safetensors", record["sha256"])
+    for one, other in zip(gate.judge(x, pictures), again.judge(x, pictures), strict=True):
+        assert one.distances == pytest.approx(other.distances, rel=1e-3)
+    with pytest.raises(BundleError, match="SHA-256 differs"):
+        Gate.load(tmp_path / "g.safetensors", "0" * 64)
+
+
+def test_too_few_slices_make_no_gate(seen):
+    x, pictures, labels = seen
+    with pytest.raises(InputError, match="there are 5 and 30"):
+        fit_gate(x[:5], pictures[:5], labels[:5], x[:30], pictures[:30])
