@@ -47,6 +47,8 @@ class BundleInfo:
         regions: output channels in order, in its own words.
         weights: file it brings; None where it brings none.
         weights_sha256: of that file.
+        members: bundles whose weights an ensemble takes, where it brings none of its own and each
+            of them has some.
         eval_metrics: figures its authors state.
     """
 
@@ -60,6 +62,7 @@ class BundleInfo:
     regions: tuple[str, ...]
     weights: Path | None
     weights_sha256: str | None
+    members: tuple[str, ...]
     eval_metrics: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,6 +78,7 @@ class BundleInfo:
             "regions": list(self.regions),
             "weights": None if self.weights is None else str(self.weights),
             "weights_sha256": self.weights_sha256,
+            "members": list(self.members),
             "eval_metrics": dict(self.eval_metrics),
         }
 
@@ -82,6 +86,8 @@ class BundleInfo:
         """A few lines of plain text."""
         window = " x ".join(str(n) for n in self.window) or "any"
         weights = "none; train it first"
+        if self.members:
+            weights = f"those of {', '.join(self.members)}"
         if self.weights is not None:
             weights = f"{self.weights.name} (SHA-256 {self.weights_sha256})"
         scores = ", ".join(f"{k} {v}" for k, v in self.eval_metrics.items()) or "none stated"
@@ -189,8 +195,15 @@ def describe(bundle: str | Path) -> BundleInfo:
         regions=regions,
         weights=weights,
         weights_sha256=None if weights is None else sha256(weights),
+        members=() if weights else _with_weights(meta.get("members", ())),
         eval_metrics=meta.get("eval_metrics", {}),
     )
+
+
+def _with_weights(members: Sequence[str]) -> tuple[str, ...]:
+    """The members, if each has weights; else none."""
+    have = [any((bundle_dir(m) / "models" / name).is_file() for name in _WEIGHTS) for m in members]
+    return tuple(members) if all(have) else ()
 
 
 def run(

@@ -124,6 +124,8 @@ def _package(extra: str, purpose: str, packages: Sequence[str]) -> Finding:
 
 def _weights(bundle: BundleInfo) -> Finding:
     """Whether a bundle's weights are there and those of its `model.json`."""
+    if bundle.members:
+        return Finding(bundle.name, f"weights of {', '.join(bundle.members)}")
     if bundle.weights is None:
         advice = "Train it, or name a file with --weights"
         return Finding(bundle.name, "ships no weights of its own", False, advice)
