@@ -119,7 +119,6 @@ def test_copies_of_a_raw_16_bit_study_get_the_same_answer(bundle, tmp_path, real
     assert dice(answers["as-it-is"][wt], truth[wt]) > 0.6
 
 
-@pytest.mark.xfail(strict=True, reason="too few heads without tumour trained on: docs/results.md")
 @pytest.mark.parametrize("bundle", WITH_WEIGHTS)
 def test_little_is_found_in_templates_without_a_tumour(bundle, tmp_path):
     make = partial(make_phantom, size="brats", tumour=False)

@@ -20,7 +20,7 @@ _FAINT = 0.01
 _COARSE = 2
 _COMMON = 0.05  # a value that fewer voxels share is chance, such as noise where there was 0
 _BINS = 200
-_REACH = 6.0  # half of all noise lies within one of its median, one in 20,000 beyond six
+_REACH = 9.0  # half of all noise lies within one of its median, one in 800 million beyond nine
 
 
 def _background(sample: np.ndarray[Any, Any]) -> tuple[float, float]:
