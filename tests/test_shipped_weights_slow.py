@@ -13,7 +13,11 @@ from monai_tumor.labels import MODALITIES, REGIONS, Region, to_regions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-WITH_WEIGHTS = [name for name in ("brats_segresnet",) if describe(name).weights]
+WITH_WEIGHTS = [
+    name
+    for name in ("brats_segresnet", "brats_unetr", "brats_ensemble")
+    if describe(name).weights or describe(name).members
+]
 
 
 def as_it_is(voxels, rng):

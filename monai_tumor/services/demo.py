@@ -18,7 +18,7 @@ from monai_tumor.paths import bundle_dir
 from monai_tumor.report.pictures import save_overlay
 from monai_tumor.services.evaluate import Evaluation, evaluate
 
-BUNDLE = "brats_segresnet"
+BUNDLE = "brats_ensemble"
 _SCHEME = "brats2023"
 _SEED = 2  # the shipped weights were trained on phantoms of other seeds
 
@@ -71,7 +71,7 @@ class Demo:
                 "",
                 "Next: look at your own studies, then segment them.",
                 "  monai-tumor inspect FOLDER",
-                f"  monai-tumor segment FOLDER -o results --bundle {BUNDLE}",
+                "  monai-tumor segment FOLDER -o results",
             ]
         )
 
