@@ -158,7 +158,10 @@ def prepare(plan: Plan, phantoms: int) -> None:
     for fold, source, options in wanted:
         if not plan.datalist(fold).is_file():
             make_datalist(source, **options).save(plan.datalist(fold))
-    reminders = make_datalist(plan.out / "reminders", validation=0.0, check_voxels=False).training
+    made = make_datalist(plan.out / "reminders", validation=0.0, check_voxels=False).training
+    reminders = tuple(  # under names that no patient has
+        replace(s, subject=f"phantom-{s.subject}", study=f"phantom-{s.study}") for s in made
+    )
     for fold, count in (("0", REMINDERS * 2 // 3), (ALL, REMINDERS)):  # a third of the studies
         patients = Datalist.load(plan.datalist(fold))
         both = replace(patients, training=patients.training + reminders[:count])
