@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -69,13 +68,11 @@ def test_errors_are_one_line(pacs, tmp_path, capsys):
 def test_watch_segments_until_it_is_terminated(pacs, tmp_path, capsys, monkeypatch):
     calls = []
 
-    def segment_dicom(source: Path, output: Path, **options):
-        calls.append((len(list(source.iterdir())), options))
-        return SimpleNamespace(dicom_files=())
+    def segmenting(bundle: str, **options):
+        calls.append((bundle, options))
+        return lambda study, output: calls.append(len(list(study.iterdir()))) or []
 
-    name = "monai_tumor.services.segment_dicom"
-    monkeypatch.setitem(sys.modules, name, SimpleNamespace(segment_dicom=segment_dicom))
-    monkeypatch.delattr("monai_tumor.services.segment_dicom", raising=False)
+    monkeypatch.setattr("monai_tumor.services.watch.segmenting", segmenting)
     listen, spool = node("WATCH"), tmp_path / "spool"
 
     def send_and_terminate() -> None:
@@ -94,7 +91,7 @@ def test_watch_segments_until_it_is_terminated(pacs, tmp_path, capsys, monkeypat
     assert main([*command, "--device", "cpu", "--allow", "MONAI_TUMOR"]) == 0
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
-    assert calls == [(3, {"bundle": "brats_ensemble", "device": "cpu"})]
+    assert calls == [("brats_ensemble", {"device": "cpu"}), 3]
     output = capsys.readouterr()
     assert output.out == "1 studies done, 0 failed; 0 waiting\n"
     assert f"study {pacs.uid}: processing" in output.err
