@@ -1,7 +1,8 @@
 """How much fits into memory."""
 
-import os
+from pathlib import Path
 
+_WHOLE = 1 << 40  # where nothing tells: more than is asked for
 _STUDY_BYTES = 80 * 2**20  # a cropped brain at 1 mm: four channels float32, a label, overhead
 
 
@@ -18,5 +19,21 @@ def studies_in_memory(share: float = 0.5) -> int:
 
 
 def free_memory() -> int:
-    """Bytes of memory that nobody uses now."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    """Bytes of memory that a process can have now; what only caches files counts as free.
+
+    Of Linux, and in a container at most its limit; elsewhere more than anybody asks for.
+    """
+    limit = Path("/sys/fs/cgroup/memory.max")
+    try:
+        return min(_available(), int(limit.read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return _available()
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        stated = dict(line.split(":", 1) for line in lines)
+        return int(stated["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return _WHOLE

@@ -14,7 +14,6 @@ from monai_tumor.imaging import nifti
 from monai_tumor.imaging.measure import Measures
 from monai_tumor.imaging.quality import Flag
 from monai_tumor.report.study_report import StudyReport
-from monai_tumor.transforms.save_on_input_grid import on_grid_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class SegmentationResult:
         affine: float64, [4, 4]: voxel to world, mm.
         scheme: name of the label scheme.
         reference: the image whose grid it is.
+        image: the label map with that file's header geometry, for saving.
         measures: volumes, lesion counts, diameters.
         flags: reasons to look twice.
         mean_entropy: as in `StudyReport`.
@@ -41,6 +41,7 @@ class SegmentationResult:
     affine: np.ndarray[Any, Any]
     scheme: str
     reference: Path
+    image: nib.Nifti1Image
     measures: Measures
     flags: tuple[Flag, ...]
     mean_entropy: float | None
@@ -105,7 +106,7 @@ class SegmentationResult:
         path = folder / f"{name}_seg.nii.gz"
         beside = folder / f"{name}_seg.json"
         beside.unlink(missing_ok=True)
-        write_atomically(path, partial(nifti.save, on_grid_of(self.reference, self.label_map)))
+        write_atomically(path, partial(nifti.save, self.image))
         if self.probabilities is not None:
             image = nib.Nifti1Image(np.moveaxis(self.probabilities, 0, -1), self.affine)
             write_atomically(folder / f"{name}_prob.nii.gz", partial(nifti.save, image))

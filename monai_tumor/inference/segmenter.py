@@ -34,6 +34,7 @@ from monai_tumor.training.autocast import cpu_has_bf16
 from monai_tumor.training.messages import find_cause
 from monai_tumor.training.weights import require_prepared
 from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
+from monai_tumor.transforms.save_on_input_grid import on_grid_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _IMAGE, _PRED, _PLAN = "image", "pred", "memory_plan"
@@ -229,6 +230,7 @@ class Segmenter:
             affine=affine,
             scheme=self.scheme,
             reference=item["input"],
+            image=on_grid_of(item["input"], labels),
             measures=measure(labels, affine, self.scheme),
             flags=(*predicted["flags"], *check_mask(labels, affine, self.scheme)),
             mean_entropy=entropy,

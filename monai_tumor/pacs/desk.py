@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -29,6 +29,9 @@ class _Call:
         study: that it sends now.
         released: the caller took its leave in due form.
         closed: it is over.
+        refused: its caller was told so once.
+        lost: an instance came that names no study; so none can be known to be whole.
+        incomplete: studies of which an instance was refused.
     """
 
     since: float
@@ -37,6 +40,7 @@ class _Call:
     closed: bool = False
     refused: bool = False
     lost: bool = False
+    incomplete: set[str] = field(default_factory=set)
 
 
 class Desk:
@@ -71,12 +75,14 @@ class Desk:
         if instance.manufacturer == MANUFACTURER:
             return _SUCCESS  # our own results, forwarded to us: no study to process
         if call.study not in ("", instance.study):
-            self._spool.leave(call.study, event.assoc, in_due_form=not call.lost)
+            whole = not call.lost and call.study not in call.incomplete
+            self._spool.leave(call.study, event.assoc, in_due_form=whole)
         is_new = call.study != instance.study
         call.study = instance.study
         try:
             stored = self._spool.store(instance, event.assoc, call.since)
         except (FullError, InputError) as error:
+            call.incomplete.add(instance.study)  # even where it is the first that came
             return self._refuse(call, instance.study, one_line(error), _FULL)
         if call.closed:  # while it was written
             self._spool.leave(instance.study, event.assoc, in_due_form=self._in_due_form(call))
@@ -110,7 +116,8 @@ class Desk:
         self._spool.leave(call.study, event.assoc, in_due_form=self._in_due_form(call))
 
     def _in_due_form(self, call: _Call) -> bool:
-        return (call.released or self._hang_up_is_end) and not call.lost
+        whole = not call.lost and call.study not in call.incomplete
+        return whole and (call.released or self._hang_up_is_end)
 
 
 def _title(event: Any) -> str:

@@ -100,8 +100,11 @@ class Spool:
         self._lock_file = _locked(folder)
         for state in State:
             (folder / state).mkdir(exist_ok=True)
-        for leftover in folder.rglob(".tmp-*"):
-            leftover.unlink()
+        for leftover in list(folder.rglob(".tmp-*")):  # of a process that was killed
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink(missing_ok=True)
         now = monotonic()
         self._arrivals = {
             study: _Arrival(now, now if self._mark(study).exists() else None)

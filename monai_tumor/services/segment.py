@@ -176,30 +176,36 @@ def segment_all(
         waiting = [task for task in tasks if task not in kept]
         done: dict[str, Written] = {}
         errors, seen = dict(sources.errors), len(kept)
+        _write_errors(output, errors)
         for task, result in _Pipeline(segmenter, output, preparation, outputs).run(waiting):
             seen += 1
             if isinstance(result, Written):
                 done[task.name] = result
             else:
                 errors[task.name] = result
+                _write_errors(output, errors)
                 _LOG.warning("%s: %s", task.name, result)
             if on_study is not None:
                 on_study(task.name, seen, len(tasks))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    _write_errors(output, errors)
     return SegmentationRun(output, done, tuple(task.name for task in kept), errors)
 
 
 def _require_apart(output: Path, sources: Sequence[Source]) -> None:
     for source in sources:
-        image = source.study.images[0].absolute()
-        if source.origin is None and image.parent == output:
+        image = source.study.images[0].resolve()
+        if source.origin is None and image.parent in (
+            output.resolve(),
+            output.resolve() / source.name,
+        ):
             raise InputError(
                 f"Results would go to {output}, beside the input {image.name}; "
                 "choose another folder with -o."
             )
-        if source.origin is not None and output.is_relative_to(source.origin.path):
+        if source.origin is not None and (output.resolve() / source.name).is_relative_to(
+            source.origin.path.resolve()
+        ):
             raise InputError(
                 f"Results would go to {output}, among the DICOM files of {source.origin.path}; "
                 "choose another folder with -o."
@@ -262,7 +268,11 @@ class _Pipeline:
                     yield task, read
                     continue
                 opened, prepared = read
-                predicted = self.segmenter.predict(prepared)
+                try:
+                    predicted = self.segmenter.predict(prepared)
+                except MonaiTumorError as error:
+                    yield task, _one_line(error)
+                    continue
                 if writing:
                     earlier, future = writing.pop()
                     yield earlier, _outcome(future)
@@ -330,7 +340,11 @@ def _outcome(future: Future[Any]) -> Any:
     try:
         return future.result()
     except (MonaiTumorError, OSError) as error:
-        return " ".join(str(error).split())
+        return _one_line(error)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _write_errors(output: Path, errors: Mapping[str, str]) -> None:

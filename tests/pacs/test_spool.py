@@ -83,6 +83,17 @@ def test_a_restart_knows_what_was_broken_off(spool, tmp_path):
     again.close()
 
 
+def test_a_kill_while_a_study_is_converted_leaves_a_folder_that_goes(spool, tmp_path):
+    half = spool.folder / "processing" / "1.2" / "results" / ".tmp-converted"
+    half.mkdir(parents=True)
+    (half / "t1c.nii.gz").touch()
+    (spool.folder / ".tmp-file").touch()
+    spool.close()
+    again = Spool(spool.folder, Room())
+    assert not list(spool.folder.rglob(".tmp-*"))
+    again.close()
+
+
 def test_late_instances_wait_their_turn_and_then_join_the_others(spool):
     spool.store(one(1, content=b"old"), "a", 0.0)
     spool.store(one(2, content=b"old"), "a", 0.0)

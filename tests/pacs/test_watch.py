@@ -149,6 +149,25 @@ def test_a_full_spool_says_so_and_takes_more_later(tmp_path):
     assert watching.said("refused: 1 studies are waiting")
 
 
+def test_a_study_whose_first_instance_was_refused_is_not_whole(tmp_path):
+    _, files = study(tmp_path / "in")
+    _, others = study(tmp_path / "other")
+    room = Room(studies=1, free_bytes=0)
+    with Watching(tmp_path / "spool", room=room) as watching:
+        with calling(watching.options.listen) as first:
+            assert store(first, files[0]) == 0
+            with calling(watching.options.listen) as caller:
+                assert store(caller, others[0]) == FULL
+                first.release()
+                until(lambda: len(watching.calls) == 1)
+                until(lambda: store(caller, others[1]) == 0)  # there is room again
+        time.sleep(1.0)  # longer than a study must be quiet
+        assert len(watching.calls) == 1
+        assert send(watching.options.listen, others, Access(timeout=5)).complete
+        until(lambda: len(watching.calls) == 2)
+        assert len(watching.calls[1]) == len(others)
+
+
 def test_an_endless_instance_is_hung_up_on(tmp_path):
     _, files = study(tmp_path / "in")
     room = Room(instance_bytes=20_000, free_bytes=0)

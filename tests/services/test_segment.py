@@ -288,6 +288,16 @@ def test_an_archive_of_dicom_is_what_the_folder_is(dicom_study, options, tmp_pat
     assert np.array_equal(np.asarray(one.dataobj), np.asarray(other.dataobj))
 
 
+def test_a_result_of_dicom_can_be_saved(dicom_study, tiny_bundle, tmp_path):
+    result = segment(dicom_study, bundle=tiny_bundle, trust=True, device="cpu", backend="torch")
+    assert nib.load(result.save(tmp_path / "saved")).shape == result.label_map.shape
+
+
+def test_results_never_lie_among_the_dicom_files(dicom_study, options):
+    with pytest.raises(InputError, match="among the DICOM files"):
+        segment_all([dicom_study], dicom_study / "results", **options)
+
+
 def test_two_dicom_studies_in_one_folder_are_kept_apart(dicom_study, tmp_path):
     write_dicom_phantom(dicom_study / "second", make_phantom(5, size="small"))
     found = plan([dicom_study])
