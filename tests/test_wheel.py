@@ -68,6 +68,7 @@ def test_wheel_stands_alone(tmp_path):
         "brats_segresnet",
         "brats_swin_unetr",
         "brats_unetr",
+        "slice_classifier",
     ]
     assert found["schema"] is True
     assert found["members"] == 2
