@@ -13,6 +13,7 @@ which the bundles ask for on a CPU, is in PyTorch's columns: it took SegResNet i
 minutes for what takes half a second.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -129,10 +130,8 @@ class OpenVinoNetwork(nn.Module):
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            import openvino
-
             model = _model(network, (1, *shape), cache)
-            compiled = openvino.Core().compile_model(model, "CPU", options)
+            compiled = _core().compile_model(model, "CPU", options)
         except Exception as error:  # its parts share no class of error
             raise BundleError(
                 f"OpenVINO cannot run {type(network).__name__} ({_reason(error)}); "
@@ -148,13 +147,23 @@ class OpenVinoNetwork(nn.Module):
         return torch.stack([torch.from_numpy(output[0]) for output in outputs])
 
 
-def _model(network: nn.Module, shape: tuple[int, ...], cache: Path) -> Any:
-    """The network in OpenVINO's form: from the cache, else converted and kept there."""
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's engine, one for the whole process.
+
+    An engine gives the thread that loads it a stack for signals, and takes that stack away in the
+    thread that drops the engine: when that is another, the first one's next signal is its death.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def _model(network: nn.Module, shape: tuple[int, ...], cache: Path) -> Any:
+    """The network in OpenVINO's form: from the cache, else converted and kept there."""
     folder = cache / "openvino" / _key(network, shape)
     if _is_whole(folder):
-        return openvino.Core().read_model(folder / _MODEL[0])
+        return _core().read_model(folder / _MODEL[0])
     model = _converted(network, shape)
     try:
         _keep(model, folder)

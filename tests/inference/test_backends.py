@@ -1,6 +1,8 @@
 """OpenVINO in PyTorch's place: the same answer, cached by what it was made of."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -71,10 +73,39 @@ def test_the_platforms_own_cache(monkeypatch, platform, ending):
     assert cache_folder().as_posix().endswith(ending)
 
 
+# A signal to a thread that used an engine which another thread dropped.
+DROPPED_ELSEWHERE = """
+import faulthandler, gc, os, signal, sys, threading
+from pathlib import Path
+from monai_tumor.inference.backends import OpenVinoNetwork
+from monai.networks.nets import SegResNet
+
+faulthandler.enable()  # its handlers run on the thread's stack for signals
+signal.signal(signal.SIGTERM, lambda *_: print("alive"))
+made = SegResNet(blocks_down=(1, 1), blocks_up=(1,), in_channels=4, out_channels=3).eval()
+held = [OpenVinoNetwork(made, (4, 16, 16, 16), bf16=False, cache=Path(sys.argv[1]))]
+
+def drop():
+    held.clear()
+    gc.collect()
+
+thread = threading.Thread(target=drop)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
 class TestWithOpenVino:
     @pytest.fixture(autouse=True)
     def _there(self):
         pytest.importorskip("openvino", reason="the extra openvino is not installed")
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="SIGTERM is of POSIX")
+    def test_dropped_by_another_thread_it_takes_no_stack_away(self, tmp_path):
+        command = [sys.executable, "-W", "ignore", "-c", DROPPED_ELSEWHERE, str(tmp_path)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
     def test_one_network_and_several_windows_at_once(self, tmp_path):
         made = network().to(memory_format=torch.channels_last_3d)
