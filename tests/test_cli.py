@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from monai_tumor.cli import COMMANDS, main
+from monai_tumor.cli.steps import Steps
 from monai_tumor.data.phantom import make_phantom, write_phantoms
-from monai_tumor.progress import Steps
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,7 @@ FLOORS = {
     **dict.fromkeys(("bundles", "report"), 3),
     **dict.fromkeys(("inference", "pacs"), 4),
     "services": 5,
-    **dict.fromkeys(("cli_pacs", "progress"), 6),
-    **dict.fromkeys(("cli", "web"), 7),
+    **dict.fromkeys(("cli", "web"), 6),
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path

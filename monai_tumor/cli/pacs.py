@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_tumor.cli.command import Command
 from monai_tumor.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _ADDRESS = "AETITLE@host:port, or https://host/path for DICOMweb"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _arguments(parser: argparse.ArgumentParser) -> None:
     """The actions, each with arguments of its own."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
@@ -113,14 +114,14 @@ def _access_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--password-file", type=Path, metavar="FILE", help="its first line counts")
 
 
-def run(options: argparse.Namespace) -> Any:
+def _run(options: argparse.Namespace) -> Any:
     """The result of an action."""
     return {"echo": _echo, "find": _find, "fetch": _fetch, "send": _send, "watch": _watch}[
         options.action
     ](options)
 
 
-def left_out(result: Any) -> bool:
+def _left_out(result: Any) -> bool:
     """Whether a result means that something was left out, or failed."""
     from monai_tumor.pacs import Fetched, Found, Sent, Watched
 
@@ -245,3 +246,13 @@ def _password(options: argparse.Namespace) -> str | None:
     if not lines or options.user is None:
         raise InputError("--password-file needs --user, and a password in its first line.")
     return lines[0]
+
+
+COMMANDS = {
+    "pacs": Command(
+        "Talk to a PACS by DICOM or DICOMweb: echo, find, fetch, send, watch.",
+        _arguments,
+        _run,
+        left_out=_left_out,
+    ),
+}

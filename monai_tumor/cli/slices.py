@@ -1,0 +1,94 @@
+"""Commands on 2D slices."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from monai_tumor.cli.command import Command, pair
+from monai_tumor.cli.steps import Steps
+
+
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="DATASET",
+        help="folder [split/]class/picture, CSV (path,label[,patient][,split]) or slice datalist",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="folder for audit.json, .txt, twins.csv")
+    parser.add_argument(
+        "--patient", metavar="REGEX", help="finds the patient in a path; its first group counts"
+    )
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="CLASS=NAME",
+        help="call a class otherwise, so that data sets can be compared; may be repeated",
+    )
+
+
+def _audit(options: argparse.Namespace) -> Any:
+    from monai_tumor.data.slices import audit
+
+    rename = dict(pair(one, "--rename", "CLASS=NAME") for one in options.rename)
+    with Steps("reading slices") as steps:
+        found = audit(options.paths, patient=options.patient, rename=rename, on_read=steps.advance)
+    if options.output is not None:
+        found.save(options.output)
+    return found
+
+
+def _classify_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="pictures, DICOM files, folders"
+    )
+    parser.add_argument("--bundle", default="slice_classifier", help="by name (slice_classifier)")
+    parser.add_argument(
+        "--weights",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="by default the bundle's own; repeated, an ensemble",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--no-gate", action="store_true", help="give a class to any picture")
+    parser.add_argument(
+        "--explain", type=Path, metavar="DIR", help="folder for pictures of where it looked"
+    )
+    parser.add_argument(
+        "--method", choices=["gradcam", "gradcam++", "occlusion"], default="gradcam"
+    )
+
+
+def _classify(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.classify import classify_all
+
+    with Steps("classifying") as steps:
+        return classify_all(
+            options.inputs,
+            folder=options.explain,
+            method=options.method,
+            bundle=options.bundle,
+            weights=options.weights,
+            device=options.device,
+            gate=not options.no_gate,
+            on_slice=steps.advance,
+        )
+
+
+COMMANDS = {
+    "audit": Command(
+        "Show what sets of 2D slices repeat, contradict and leak, within and between them.",
+        _audit_arguments,
+        _audit,
+        left_out=lambda result: not result.clean,
+    ),
+    "classify": Command(
+        "Classify 2D slices: class, calibrated probability, a gate for what is no such slice.",
+        _classify_arguments,
+        _classify,
+        left_out=lambda result: not result.complete,
+    ),
+}
