@@ -163,10 +163,12 @@ def calling(where: Node, title: str = "MODALITY") -> Iterator[object]:
 
 def store(association, path: Path) -> int:
     """The status of a C-STORE; -1 where the connection is broken."""
-    if not association.is_established:
+    dataset = dcmread(path)
+    try:
+        with quiet():
+            answer = association.send_c_store(dataset)
+    except RuntimeError:  # the peer's end was noticed before it was sent
         return -1
-    with quiet():
-        answer = association.send_c_store(dcmread(path))
     return answer.Status if "Status" in answer else -1
 
 
