@@ -1,11 +1,11 @@
 """What DICOM PS3.15 asks of a de-identifier, element by element: the table and its options.
 
 `confidentiality.csv` is Table E.1-1 of PS3.15, edition 2026d (D replace with a dummy, Z empty,
-X remove, K keep, C clean, U replace the UID; options by column). All 653 elements, their actions and
-options are those of that edition as PyMedPhys carries it (Apache licence), which a test holds; the
-actions also those of 2026c in dicom-anonymizer 2.1.0 (BSD licence), where one row was not yet.
-`safe_private.csv` holds those numbers of Table E.3.10-1 (private attributes known to be safe)
-that matter in MR, CT and PET.
+X remove, K keep, C clean, U replace the UID; options by column). All 653 elements, their actions
+and options are those of that edition as PyMedPhys carries it (Apache licence), which a test holds;
+the actions also those of 2026c in dicom-anonymizer 2.1.0 (BSD licence), where one row was not yet.
+`safe_private.csv` holds those numbers of Table E.3.10-1 (private attributes known to be safe) that
+matter in MR, CT and PET.
 """
 
 import csv
