@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from monai_tumor.data.phantom import make_phantom, write_dicom_phantom
+from monai_tumor.data.phantom import make_phantom, write_dicom_phantom, write_phantoms
 from monai_tumor.dicom import assign, convert
 from monai_tumor.labels import MODALITIES
 
@@ -29,6 +29,19 @@ def test_the_converter_reads_the_phantom_back(written, tmp_path):
         found = nib.as_closest_canonical(nib.load(roles[modality].path))
         np.testing.assert_allclose(found.affine, phantom.affine, atol=1e-4)
         np.testing.assert_array_equal(np.asarray(found.dataobj), np.rint(image))
+
+
+def test_a_data_set_has_the_truth_on_the_grid_of_the_series(written, tmp_path):
+    phantom, _, _ = written
+    (study,) = write_phantoms(tmp_path, count=1, layout="dicom", make=lambda seed: phantom)
+    assert study == tmp_path / "studies" / "PHANTOM_001"
+    (series,) = convert(study / "t1c", tmp_path / "nifti")
+    image = nib.load(series.path)
+    truth = nib.load(tmp_path / "truth" / "PHANTOM_001_seg.nii.gz")
+    np.testing.assert_allclose(truth.affine, image.affine, atol=1e-4)
+    assert truth.shape == image.shape
+    canonical = nib.as_closest_canonical(truth)
+    np.testing.assert_array_equal(np.asarray(canonical.dataobj), phantom.label)
 
 
 def test_one_study_in_one_frame_of_reference(written):
