@@ -164,5 +164,8 @@ def test_commands_of_the_readme_run(tmp_path):
     assert len(list((tmp_path / "one_study").glob("*_seg.nii.gz"))) == 1
     assert (tmp_path / "from_dicom" / "study_seg.nii.gz").is_file()
     assert len(list((tmp_path / "from_dicom" / "study" / "dicom").glob("*.dcm"))) >= 2
+    assert len(list((tmp_path / "nifti").glob("*.nii.gz"))) == 4
+    assert len(list((tmp_path / "sent_back").glob("study_*.dcm"))) == 5
+    assert list((tmp_path / "shared").rglob("*.dcm"))
     assert (tmp_path / "corrected" / "report.html").is_file()
     assert (tmp_path / "scores" / "scores.json").is_file()
