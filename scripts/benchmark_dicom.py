@@ -1,6 +1,6 @@
 """Time `monai_tumor.dicom.convert` against dcm2niix on one series of 300 slices.
 
-    python scripts/benchmark_dicom.py [--slices 300] [--size 256] [--repeats 3]
+    python scripts/benchmark_dicom.py [--slices 300] [--size 512] [--repeats 3]
 
 Both write `.nii.gz` with a sidecar from the same files, one after the other, in one run; both
 start as a process of their own, so that starting up counts. Ours also audits what it wrote.
@@ -68,10 +68,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
-    theirs = shutil.which("dcm2niix")
+    beside = str(Path(sys.executable).parent)
+    theirs = shutil.which("dcm2niix", path=beside) or shutil.which("dcm2niix")
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in", Path(folder) / "out"
         source.mkdir()

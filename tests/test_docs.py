@@ -8,9 +8,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dicom.generator import Grid, classic, save_all
+from pacs.peers import archive
 from PIL import Image
 
 from monai_tumor.cli import main
@@ -85,6 +87,38 @@ def test_commands_of_the_dicom_page_run(tmp_path, monkeypatch, capsys):
         assert "Secret" not in capsys.readouterr().out
 
 
+def scanner_commands(pacs: str) -> list[list[str]]:
+    """The words of the DICOM page's commands from a scanner to the archive at `pacs`."""
+    page = (ROOT / "docs" / "dicom.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    (block,) = [one for one in blocks if "phantoms" in one]
+    lines = block.replace("\\\n", " ").replace("ORTHANC@pacs.example.org:4242", pacs).splitlines()
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def test_commands_from_a_scanner_to_a_pacs_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with archive() as pacs:
+        words = scanner_commands(str(pacs.node))
+        assert [line[0] for line in words[-2:]] == ["segment", "pacs"]
+        for line in words[:-2]:
+            assert main(line) == 0, line
+        assert {one.Modality for one in pacs.held.values()} == {"SEG", "SR", "OT"}
+    assert len(list((tmp_path / "nifti").glob("*.nii.gz"))) == 4
+    shapes = {nib.load(path).shape for path in (tmp_path / "nifti").glob("*.nii.gz")}
+    assert shapes == {nib.load(tmp_path / "scanner/truth/PHANTOM_001_seg.nii.gz").shape}
+
+
+@pytest.mark.slow
+def test_commands_from_a_scanner_to_a_pacs_by_way_of_a_network_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with archive() as pacs:
+        words = scanner_commands(str(pacs.node))
+        for line in [words[0], *words[-2:]]:
+            assert main(line) == 0, line
+        assert {"SEG", "SR"} <= {one.Modality for one in pacs.held.values()}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_commands_of_the_readme_run(tmp_path):
@@ -130,5 +164,8 @@ def test_commands_of_the_readme_run(tmp_path):
     assert len(list((tmp_path / "one_study").glob("*_seg.nii.gz"))) == 1
     assert (tmp_path / "from_dicom" / "study_seg.nii.gz").is_file()
     assert len(list((tmp_path / "from_dicom" / "study" / "dicom").glob("*.dcm"))) >= 2
+    assert len(list((tmp_path / "nifti").glob("*.nii.gz"))) == 4
+    assert len(list((tmp_path / "sent_back").glob("study_*.dcm"))) == 5
+    assert list((tmp_path / "shared").rglob("*.dcm"))
     assert (tmp_path / "corrected" / "report.html").is_file()
     assert (tmp_path / "scores" / "scores.json").is_file()

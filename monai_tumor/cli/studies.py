@@ -129,7 +129,9 @@ def _report(options: argparse.Namespace) -> Any:
 def _phantoms_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--count", type=int, default=10)
-    parser.add_argument("--layout", choices=["msd", "brats2021", "brats2023"], default="brats2023")
+    parser.add_argument(
+        "--layout", choices=["msd", "brats2021", "brats2023", "dicom"], default="brats2023"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", choices=["brain", "brats", "small"], default="brain")
     parser.add_argument("--spacing", type=float, default=1.0, help="voxel size in mm (1)")

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from threading import Timer
@@ -15,6 +16,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     ExplicitVRBigEndian,
@@ -45,15 +47,51 @@ _NATIVE: dict[Any, UID] = {
 }
 
 
-def read_dataset(source: Source) -> Dataset:
+_PIXEL_MODULE = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+# All that decoding one frame needs; a header has hundreds of others.
+DECODED_WITH = tuple(
+    Tag(keyword)
+    for keyword in (
+        *_PIXEL_MODULE,
+        "NumberOfFrames",
+        *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
+        *("ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+        *(
+            f"{name}PaletteColorLookupTable{what}"
+            for name in ("Red", "Green", "Blue", "Alpha")
+            for what in ("Descriptor", "Data")
+        ),
+        *(f"Segmented{name}PaletteColorLookupTableData" for name in ("Red", "Green", "Blue")),
+        *("PixelPaddingValue", "SmallestImagePixelValue", "LargestImagePixelValue"),
+    )
+)
+
+
+def read_dataset(source: Source, tags: Sequence[BaseTag] | None = None) -> Dataset:
     """A file with its pixels.
+
+    Args:
+        source: the file.
+        tags: of the elements to read; None for all.
 
     Raises:
         RefusalError: it cannot be read.
     """
     try:
         with quiet():
-            dataset = dcmread(source.path, force=True)
+            dataset = dcmread(
+                source.path, force=True, specific_tags=None if tags is None else list(tags)
+            )
             if "TransferSyntaxUID" not in dataset.file_meta:
                 dataset.file_meta.TransferSyntaxUID = _NATIVE.get(
                     dataset.original_encoding, ExplicitVRLittleEndian
@@ -164,17 +202,6 @@ def _as_stored(pixels: Pixels, source: Source) -> Pixels:
     )
 
 
-_PIXEL_MODULE = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
 _PATIENCE = 60.0  # seconds for one frame, starting the worker included
 
 

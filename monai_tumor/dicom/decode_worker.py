@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import JPEGExtended12Bit
 
 
 def decode(content: bytes) -> Any:
@@ -24,7 +25,31 @@ def decode(content: bytes) -> Any:
     dataset = dcmread(BytesIO(content))
     if find_spec("gdcm") is None:
         return with_itk(dataset)
+    if dataset.file_meta.TransferSyntaxUID == JPEGExtended12Bit and dataset.SamplesPerPixel == 1:
+        return with_gdcm(dataset)  # pydicom does not let it, and it can
     return pixel_array(dataset, decoding_plugin="gdcm")
+
+
+def with_gdcm(dataset: Dataset) -> Any:
+    """As `decode`, by GDCM's own reader; grey alone.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        reader.SetFileName(str(path))
+        if not reader.Read():
+            raise ValueError("GDCM cannot read it")
+    # GDCM gives bytes as text; `reader` must live as long as its image.
+    values = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    kind = "i" if dataset.PixelRepresentation else "u"
+    pixels = np.frombuffer(values, f"{kind}{dataset.BitsAllocated // 8}")
+    return pixels.reshape(dataset.Rows, dataset.Columns)
 
 
 def with_itk(dataset: Dataset) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydicom import Dataset
 
 from monai_tumor.dicom.files import Limits, Source, quiet
-from monai_tumor.dicom.headers import integer, number, texts, time_of
+from monai_tumor.dicom.headers import integer, number, texts, time_of, value_of
 from monai_tumor.dicom.mosaic import tiles
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.records import Slice, pixels_of, plane_of, traits_of
@@ -64,7 +64,9 @@ def check_image(source: Source, header: Dataset, limits: Limits) -> None:
     Raises:
         RefusalError: it does not.
     """
-    storage = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
+    storage = str(
+        value_of(header, "SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", "")
+    )
     if storage.startswith(_NOT_IMAGES):
         name = getattr(header.get("SOPClassUID"), "name", storage)
         raise RefusalError(Reason.NOT_AN_IMAGE, f"{source.name} is a {name}, not an image.")
@@ -85,7 +87,7 @@ def check_image(source: Source, header: Dataset, limits: Limits) -> None:
 
 
 def _enhanced(source: Source, header: Dataset) -> list[Slice]:
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    shared = value_of(header, "SharedFunctionalGroupsSequence") or [Dataset()]
     frames = header.PerFrameFunctionalGroupsSequence
     claimed = integer(header, "NumberOfFrames") or 1
     if len(frames) != claimed:
@@ -102,12 +104,12 @@ def _enhanced(source: Source, header: Dataset) -> list[Slice]:
 def _slice(source: Source, header: Dataset, groups: Sequence[Dataset], frame: int) -> Slice:
     return Slice(
         source=source,
-        uid=str(header.get("SOPInstanceUID", "")),
+        uid=str(value_of(header, "SOPInstanceUID") or ""),
         instance=frame if len(groups) > 1 else integer(header, "InstanceNumber") or 0,
         plane=plane_of(source, header, groups),
         pixels=pixels_of(source, header, groups, frame),
         traits=traits_of(groups),
-        space=str(header.get("FrameOfReferenceUID", "")),
+        space=str(value_of(header, "FrameOfReferenceUID") or ""),
         thickness=number(groups, "SliceThickness"),
         time=time_of(groups),
     )

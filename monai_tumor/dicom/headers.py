@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
 
 # Where each attribute stands in an enhanced file: the macro's sequence, and the name there.
 _MACROS = {
@@ -36,6 +39,24 @@ _MACROS = {
 }
 
 
+@cache
+def _tag(keyword: str) -> BaseTag:
+    number = tag_for_keyword(keyword)
+    if number is None:
+        raise KeyError(keyword)
+    return BaseTag(number)
+
+
+def value_of(header: Dataset, keyword: str) -> Any:
+    """The value of `keyword`, or None where it is absent.
+
+    What `Dataset.get` does, which looks a keyword up as an attribute first; with some fifty of them
+    a file that is most of the time that a header takes.
+    """
+    tag = _tag(keyword)
+    return header[tag].value if tag in header else None
+
+
 def look_up(groups: Sequence[Dataset], keyword: str) -> Any:
     """The value of `keyword` from the first of `groups` that has one, or None.
 
@@ -46,9 +67,9 @@ def look_up(groups: Sequence[Dataset], keyword: str) -> Any:
     # A file without functional groups has no macros either.
     name = _MACROS.get(keyword) if len(groups) > 1 else None
     for group in groups:
-        macro = group.get(name) if name else None
+        macro = value_of(group, name) if name else None
         for place in ([macro[0]] if macro else []) + [group]:
-            value = place.get(keyword)
+            value = value_of(place, keyword)
             if value is not None and value != "":
                 return value
     return None
@@ -80,7 +101,7 @@ def integer(header: Dataset, keyword: str) -> int | None:
 
 def texts(header: Dataset, keyword: str) -> list[str]:
     """The values of `keyword` as text; an empty list where it is absent."""
-    value = header.get(keyword)
+    value = value_of(header, keyword)
     if value is None or value == "":
         return []
     return [str(v) for v in value] if isinstance(value, MultiValue) else [str(value)]
@@ -105,7 +126,7 @@ def creator(header: Dataset, group: int) -> str:
 
 def groups_of(header: Dataset, frame: int) -> list[Dataset]:
     """Where to look attributes of `frame` up, nearest first."""
-    frames = header.get("PerFrameFunctionalGroupsSequence")
-    shared = header.get("SharedFunctionalGroupsSequence")
+    frames = value_of(header, "PerFrameFunctionalGroupsSequence")
+    shared = value_of(header, "SharedFunctionalGroupsSequence")
     nearest = [frames[frame]] if frames and frame < len(frames) else []
     return [*nearest, *([shared[0]] if shared else []), header]

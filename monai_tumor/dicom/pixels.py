@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from monai_tumor.dicom.decode import RGB, Pixels, Worker, decode, read_dataset
+from monai_tumor.dicom.decode import DECODED_WITH, RGB, Pixels, Worker, decode, read_dataset
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.records import Slice
 
@@ -40,7 +40,7 @@ class Reader:
             RefusalError: the file is cut short, or no decoder here can read it.
         """
         if one.source.path != self._path:
-            self._dataset = read_dataset(one.source)
+            self._dataset = read_dataset(one.source, DECODED_WITH)
             self._path, self._frame = one.source.path, None
         if self._frame is None or self._frame[0] != one.pixels.frame:
             frame = decode(self._dataset, one.source, one.pixels.frame, self._worker)

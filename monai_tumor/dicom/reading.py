@@ -7,7 +7,7 @@ from pydicom import Dataset
 
 from monai_tumor.dicom.files import Limits, Source, quiet, read_header
 from monai_tumor.dicom.frames import slices_of
-from monai_tumor.dicom.headers import integer
+from monai_tumor.dicom.headers import integer, value_of
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.series import Repair
@@ -96,7 +96,7 @@ def _suspect(found: Iterable[Series], broken: Sequence[Series], mend: frozenset[
 def _uid(source: Source, header: Dataset) -> str:
     try:
         with quiet():
-            return str(header.get("SeriesInstanceUID", "") or "")
+            return str(value_of(header, "SeriesInstanceUID") or "")
     except Exception as error:  # pydicom converts values when first read
         raise RefusalError(
             Reason.BAD_HEADER, f"{source.name} has a malformed series instance UID ({error})."

@@ -13,7 +13,7 @@ from pydicom.multival import MultiValue
 
 from monai_tumor.dicom.files import Source
 from monai_tumor.dicom.geometry import Plane, valid_cosines
-from monai_tumor.dicom.headers import creator, integer, look_up, number, whole
+from monai_tumor.dicom.headers import creator, integer, look_up, number, value_of, whole
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 
@@ -98,7 +98,7 @@ def pixels_of(source: Source, header: Dataset, groups: Sequence[Dataset], frame:
     return Pixels(
         frame=frame,
         color=(integer(header, "SamplesPerPixel") or 1) > 1
-        or header.get("PhotometricInterpretation") == "PALETTE COLOR",
+        or value_of(header, "PhotometricInterpretation") == "PALETTE COLOR",
         slope=slope,
         intercept=_rescale(source, groups, "RescaleIntercept", 0.0),
     )
@@ -187,10 +187,10 @@ def _diffusion(groups: Sequence[Dataset]) -> tuple[float, ...] | None:
     b_value = number(groups, "DiffusionBValue")
     direction: Any = None
     for group in groups:
-        macro = group.get("MRDiffusionSequence")
+        macro = value_of(group, "MRDiffusionSequence")
         for place in ([macro[0]] if macro else []) + [group]:
-            nested = place.get("DiffusionGradientDirectionSequence")
-            found = (nested[0] if nested else place).get("DiffusionGradientOrientation")
+            nested = value_of(place, "DiffusionGradientDirectionSequence")
+            found = value_of(nested[0] if nested else place, "DiffusionGradientOrientation")
             direction = found if direction is None else direction
     header = groups[-1]
     if b_value is None and creator(header, 0x0019) == "SIEMENS MR HEADER":

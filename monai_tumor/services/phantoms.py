@@ -15,7 +15,8 @@ class PhantomSet:
 
     Attributes:
         folder: where to.
-        layout: msd, brats2021 or brats2023; it says which label scheme holds.
+        layout: msd, brats2021, brats2023 or dicom; it says which label scheme holds (dicom: that
+            of brats2023).
         paths: what `write_phantoms` wrote.
     """
 
@@ -42,12 +43,12 @@ def phantoms(
     on_written: Callable[[Path, int, int], None] | None = None,
     **options: Any,
 ) -> PhantomSet:
-    """Write `count` phantom studies.
+    """What was written: `count` phantom studies.
 
     Args:
         folder: made if need be.
         count: how many.
-        layout: msd, brats2021 or brats2023.
+        layout: msd, brats2021, brats2023 or dicom.
         seed: same seed, same studies.
         on_written: called with the path, its number and `count`, for a progress bar.
         **options: for `monai_tumor.data.phantom.make_phantom`.

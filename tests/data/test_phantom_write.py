@@ -132,6 +132,7 @@ def test_africa_orientation_unlabelled_and_seed(tmp_path, folders):
         ({"layout": "bids"}, "Unknown phantom layout 'bids'; choose one of msd, brats2021, brats2"),
         ({"orientation": "RAL"}, "Unknown orientation 'RAL'; give three letters such as RAS"),
         ({"count": -1}, "Cannot write -1 phantoms"),
+        ({"layout": "dicom", "orientation": "RAS"}, "DICOM has axes of its own"),
     ],
 )
 def test_errors(tmp_path, arguments, message):

@@ -1,21 +1,29 @@
 """The table of cases: what is put in, and what must come out: right, or refused by name."""
 
 import copy
+import io
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from programs import program
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.uid import (
+    JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
+    JPEGLSNearLossless,
     RLELossless,
     generate_uid,
 )
@@ -116,19 +124,46 @@ def _localizer(grid: Grid) -> list[Dataset]:
     return files
 
 
-def _compressed(syntax, encoder: str | None = None):
+def _compressed(syntax, encoder: str | None = None, **how):
+    """Compressed by pydicom; `how` goes to the encoder."""
+
     def build(folder: Path):
         if encoder is not None:
             pytest.importorskip(encoder, reason=f"{encoder} encodes this; see the extra codecs")
-        for k, ds in enumerate(classic(Grid(shape=(70, 64)))):
-            save(ds, folder / "plain" / f"{k}.dcm")
-        from pydicom import dcmread
+        for path, ds in _files(folder, classic(Grid(shape=(70, 64)))):
+            ds.compress(syntax, **how)
+            ds.save_as(path)
 
-        for path in sorted((folder / "plain").iterdir()):
-            ds = dcmread(path)
-            ds.compress(syntax)
-            ds.save_as(folder / path.name)
-        shutil.rmtree(folder / "plain")
+    return build
+
+
+def _files(folder: Path, files: Sequence[Dataset]):
+    """Paths in `folder`, with data sets that were written and read once, as encoders need them."""
+    from pydicom import dcmread
+
+    for k, ds in enumerate(files):
+        plain = save(ds, folder.parent / "plain" / f"{k}.dcm")
+        yield folder / plain.name, dcmread(plain)
+
+
+def _jpeg(folder: Path):
+    """Lossy JPEG, by Pillow."""
+    for path, ds in _files(folder, _small(Grid(), bits=8)):
+        file = io.BytesIO()
+        Image.fromarray(ds.pixel_array).save(file, "JPEG", quality=100)
+        ds.PixelData = encapsulate([file.getvalue()])
+        ds["PixelData"].is_undefined_length = True
+        ds.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        ds.save_as(path)
+
+
+def _by_dcmtk(option: str):
+    """Lossless JPEG, which no package here can write."""
+
+    def build(folder: Path):
+        encoder = program("dcmcjpeg", "apt-get install dcmtk")
+        for path, ds in _files(folder, classic(Grid(shape=(70, 64)))):
+            subprocess.run([encoder, option, ds.filename, path], check=True)
 
     return build
 
@@ -241,9 +276,53 @@ def _fresh(**how) -> Grid:
     return Grid(**how)
 
 
-def _small(grid: Grid, scale: float, **how) -> list[Dataset]:
-    """Values in a few bits: stored = value / scale."""
-    return classic(grid, rescale=lambda k: (scale, 0.0), **how)
+# What an 8-bit value stands for.
+SMALL_STEP, SMALL_BASE = 4.0, 3500.0
+
+
+def _small(grid: Grid, **how) -> list[Dataset]:
+    """Values in eight bits."""
+    return classic(grid, rescale=lambda k: (SMALL_STEP, SMALL_BASE), **how)
+
+
+def _colours(change: Callable[[Dataset, np.ndarray], None]) -> list[Dataset]:
+    """Slices in colour, without a rescale: red is what `_small` stores, green 255 less that."""
+    files = _small(Grid(shape=(12, 10)), bits=8)
+    for ds in files:
+        red = np.frombuffer(ds.PixelData, "u1").reshape(ds.Rows, ds.Columns)
+        del ds.RescaleSlope, ds.RescaleIntercept
+        change(ds, np.stack([red, 255 - red, np.full_like(red, 7)], axis=-1))
+        ds["PixelData"].VR = "OB"
+    return files
+
+
+def _rgb(planes: bool):
+    def change(ds: Dataset, colours: np.ndarray):
+        ds.SamplesPerPixel, ds.PhotometricInterpretation = 3, "RGB"
+        ds.PlanarConfiguration = int(planes)
+        ds.PixelData = (colours.transpose(2, 0, 1) if planes else colours).tobytes()
+
+    return change
+
+
+def _ybr(ds: Dataset, colours: np.ndarray):
+    """Luminance and colour differences; PS3.3 C.7.6.3.1.2."""
+    red, green, blue = np.moveaxis(colours.astype(float), -1, 0)
+    y = 0.299 * red + 0.587 * green + 0.114 * blue
+    b, r = (blue - y) / 1.772 + 128, (red - y) / 1.402 + 128
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 3, "YBR_FULL"
+    ds.PlanarConfiguration = 0
+    ds.PixelData = np.rint(np.stack([y, b, r], axis=-1)).clip(0, 255).astype("u1").tobytes()
+
+
+def _palette(ds: Dataset, colours: np.ndarray):
+    """Indices run the other way than red does, so that they cannot pass for it."""
+    ds.PhotometricInterpretation = "PALETTE COLOR"
+    ds.PixelData = colours[..., 1].tobytes()
+    index = np.arange(256, dtype="<u2")
+    for name, values in (("Red", 255 - index), ("Green", index), ("Blue", 0 * index + 7)):
+        setattr(ds, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(ds, f"{name}PaletteColorLookupTableData", (values * 257).astype("<u2").tobytes())
 
 
 def cases() -> list[Case]:
@@ -585,7 +664,11 @@ def cases() -> list[Case]:
         ),
         Case("unsigned beyond 32767", _put(classic(g(), offset=50000)), [(50000,)]),
         Case("32 bits", _put(classic(g(), offset=9e6, bits=32)), [(9e6,)]),
-        Case("8 bits", _put(_small(g(), 32.0, bits=8)), step=32.0),
+        Case("8 bits", _put(_small(g(), bits=8)), step=SMALL_STEP),
+        Case("RGB", _put(_colours(_rgb(False))), step=SMALL_STEP),
+        Case("RGB, a plane for each colour", _put(_colours(_rgb(True))), step=SMALL_STEP),
+        Case("YBR", _put(_colours(_ybr)), step=3 * SMALL_STEP),
+        Case("palette", _put(_colours(_palette)), step=SMALL_STEP),
         Case("float pixels", _put(_changed(classic(g()), _floats)), [(0.25,)]),
         Case(
             "MONOCHROME1 keeps its values",
@@ -607,6 +690,15 @@ def cases() -> list[Case]:
         Case("RLE", _compressed(RLELossless)),
         Case("JPEG 2000", _compressed(JPEG2000Lossless, "openjpeg")),
         Case("JPEG-LS", _compressed(JPEGLSLossless, "jpeg_ls")),
+        Case("JPEG", _jpeg, step=3 * SMALL_STEP),
+        Case("JPEG 2000, lossy", _compressed(JPEG2000, "openjpeg", j2k_psnr=[110]), step=5.0),
+        Case(
+            "JPEG-LS, nearly lossless",
+            _compressed(JPEGLSNearLossless, "jpeg_ls", jls_error=2),
+            step=5.0,
+        ),
+        Case("JPEG, lossless", _by_dcmtk("+el")),
+        Case("JPEG, lossless, first order", _by_dcmtk("+e1")),
         Case("zip", _zipped),
         Case("nested folders, odd names, other files", _nested),
         # What is not there

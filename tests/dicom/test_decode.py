@@ -43,6 +43,15 @@ def test_colour(name):
     assert stored(name).dtype == RGB
 
 
+def test_jpeg_of_12_bits():
+    """Against what dcmdjpeg of DCMTK 3.6.7 makes of it."""
+    pytest.importorskip("gdcm", reason="without GDCM the worker imports ITK, which takes seconds")
+    pixels = stored("JPGExtended.dcm")
+    assert (pixels.shape, pixels.dtype, int(pixels.max())) == ((1024, 256), np.uint16, 264)
+    assert int(pixels.sum()) == 3_767_007
+    assert int((pixels.ravel() * np.arange(pixels.size)).sum()) == 385_874_512_539
+
+
 def test_what_cannot_be_decoded_is_refused():
     with pytest.raises(RefusalError) as refused:
         stored("SC_rgb_rle_32bit.dcm")  # 32 bits a colour

@@ -1,13 +1,20 @@
 """The table of PS3.15 E.1-1 as shipped, against pydicom's dictionary and rows read by hand."""
 
 import csv
+import hashlib
 from importlib.resources import files
 
 import pytest
-from pydicom.datadict import DicomDictionary, dictionary_keyword, private_dictionary_VR
+from pydicom.datadict import (
+    DicomDictionary,
+    dictionary_keyword,
+    dictionary_VR,
+    private_dictionary_VR,
+)
 
 from monai_tumor.dicom.profile import (
     CODES,
+    EDITION,
     Action,
     Option,
     action,
@@ -22,8 +29,10 @@ NEW = {
     *range(0x00100011, 0x00100017),
     *range(0x00100041, 0x00100048),
     *(0x00102162, 0x0040A034, 0x0040A035, 0x0040B034, 0x0040B036),
-    *(0x0040B03B, 0x0040B03F, 0x0040E012),
+    *(0x0040B03B, 0x0040B03F, 0x0040E012, 0x3004007F),
 }
+# Of "<tag> <basic action>" in the order of tags, from PyMedPhys' copy of edition 2026d.
+BASIC_ACTIONS = "09f639744a9e8494429c5953abc358e030d3c9da8b96c3bbe0fa57302472c67b"
 
 
 def test_every_row_is_an_element_of_the_dictionary():
@@ -37,14 +46,39 @@ def test_every_row_is_an_element_of_the_dictionary():
 def test_rows_of_the_file():
     text = files("monai_tumor.dicom").joinpath("confidentiality.csv").read_text()
     lines = list(csv.DictReader(text.splitlines()))
-    assert len(lines) == 656
+    assert len(lines) == 657
     assert len({line["tag"] for line in lines}) == len(lines)
     assert [line["tag"] for line in lines] == sorted(line["tag"] for line in lines)
-    assert len(table()) == 652
+    assert len(table()) == 653
     whole_groups = {line["tag"]: line["basic"] for line in lines if "x" in line["tag"]}
     assert whole_groups == {"50xxxxxx": "X", "60xx3000": "X", "60xx4000": "X"}
     for line in lines:
         assert set(line.values()) - {line["tag"], line["keyword"], line["basic"]} <= {"", "K", "C"}
+
+
+def test_basic_actions_are_those_of_the_edition():
+    assert EDITION == "2026d"
+    lines = "\n".join(f"{tag:08X} {row.basic}" for tag, row in sorted(table().items()))
+    assert hashlib.sha256(lines.encode()).hexdigest() == BASIC_ACTIONS
+
+
+def test_options_follow_the_kind_of_element():
+    """Columns go by value representation, with these exceptions: a shifted cell would be seen."""
+    known = {tag: row for tag, row in table().items() if tag in DicomDictionary}
+    vrs = {tag: dictionary_VR(tag) for tag in known}
+    dates = {Option.FULL_DATES: "K", Option.MODIFIED_DATES: "C"}
+    dated = {t for t, row in known.items() if dates.items() <= row.options.items()}
+    timed = {t for t, vr in vrs.items() if vr in ("DA", "DT", "TM")}
+    # Zone, frame origin, certified; not: birth date and time, GPS time.
+    assert dated - timed == {0x00080201, 0x00340007, 0x04000310}
+    assert timed - dated == {0x00100030, 0x00100032, 0x00160077}
+    kept = {t for t, row in known.items() if row.options.get(Option.UIDS) == "K"}
+    uids = {t for t, vr in vrs.items() if vr == "UI"}
+    references = {0x00081110, 0x00081111, 0x00081120, 0x00081140, 0x00082112}
+    assert kept - uids == references
+    assert uids - kept == {0x0040A124, 0x04000100}  # a UID in a report, of a signature
+    titles = {t for t, vr in vrs.items() if vr == "AE"}
+    assert {known[t].options[Option.DEVICE] for t in titles} == {"C"}
 
 
 # Read from the standard by eye.

@@ -1,11 +1,11 @@
 """Real series of several vendors; dcm2niix and dicom2nifti as references where they are right."""
 
-import shutil
 import subprocess
 
 import nibabel as nib
 import numpy as np
 import pytest
+from programs import program
 
 from monai_tumor.dicom import NothingConvertedError, Reason, convert
 
@@ -114,15 +114,14 @@ def test_repeated_positions_are_times(dicom, tmp_path):
 # Not the gantry tilt: dcm2niix writes its affine without the shear (see docs/dicom.md).
 @pytest.mark.parametrize("name", GOOD)
 def test_dcm2niix_agrees(dicom, name, tmp_path):
-    if shutil.which("dcm2niix") is None:
-        pytest.skip("dcm2niix is not installed: pip install dcm2niix")
+    dcm2niix = program("dcm2niix", "pip install dcm2niix")
     if name.endswith("single_slice"):
         pytest.skip("dcm2niix takes another thickness for a slice that states none")
     folder = dicom / "dicom2nifti_tests" / name
     (ours,) = convert(folder, tmp_path / "ours")
     (tmp_path / "theirs").mkdir()
     subprocess.run(
-        ["dcm2niix", "-z", "n", "-b", "n", "-f", "x", "-o", tmp_path / "theirs", folder],
+        [dcm2niix, "-z", "n", "-b", "n", "-f", "x", "-o", tmp_path / "theirs", folder],
         check=True,
         capture_output=True,
     )

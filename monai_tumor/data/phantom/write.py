@@ -1,4 +1,4 @@
-"""Phantoms as data sets: MSD Task01, BraTS 2021 and BraTS 2023 folders."""
+"""Phantoms as data sets: MSD Task01, BraTS 2021 and BraTS 2023 folders, DICOM studies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from monai_tumor.data.phantom.anatomy import Array
+from monai_tumor.data.phantom.dicom import write_dicom_phantom
 from monai_tumor.data.phantom.phantom import Phantom, make_phantom
 from monai_tumor.errors import InputError
 from monai_tumor.files import write_atomically, write_json
@@ -35,7 +36,7 @@ class Layout:
         label_scheme: of its labels.
         orientation: of its voxel axes, as nibabel writes it.
         subject: name of subject number n.
-        files: modality -> end of a file's name; empty where one 4D file holds all.
+        files: modality -> end of a file's name; empty where that is not how images are told apart.
     """
 
     label_scheme: str
@@ -60,6 +61,7 @@ LAYOUTS = {
     "brats2023": Layout(
         "brats2023", "LPS", "BraTS-GLI-{:05d}-000", {name: f"-{name}" for name in MODALITIES}
     ),
+    "dicom": Layout("brats2023", "LPS", "PHANTOM_{:03d}", {}),
 }
 
 
@@ -74,32 +76,32 @@ def write_phantoms(
     make: Callable[[int], Phantom] = make_phantom,
     on_written: Callable[[Path], None] | None = None,
 ) -> list[Path]:
-    """Write phantoms as a data set; images int16, labels uint8, `.nii.gz`.
+    """The subjects' folders, or with "msd" their images, of phantoms written as a data set.
 
+    Images are int16, labels uint8, `.nii.gz`; with "dicom" the images are MR series.
     Subject n of any layout is `make(100000 * seed + n)`, so that the same seed gives the same
     subjects in each layout, and different seeds share none.
 
     Args:
         folder: where to; made when it is not there. With "msd" it becomes the folder that holds
-            `dataset.json`; else it will hold one folder for each subject.
+            `dataset.json`, with "dicom" the one that holds `studies` (a folder for each subject,
+            in it one for each series) and `truth` (labels on the series' grid); else it will hold
+            one folder for each subject.
         count: subjects with a label.
-        layout: "msd", "brats2021" or "brats2023".
+        layout: "msd", "brats2021", "brats2023" or "dicom".
         seed: the source of all chance.
         unlabelled: further subjects without a label, numbered on; with "msd" in `imagesTs`.
         orientation: of the voxel axes, such as "RAS"; by default the layout's own. BraTS-Africa
-            is "brats2023" in "RAS".
+            is "brats2023" in "RAS". Not for "dicom".
         make: seed -> phantom; `functools.partial(make_phantom, size="small")`, for example.
         on_written: called with each subject's path once it is on disk.
-
-    Returns:
-        for each subject its folder, or with "msd" its image.
 
     Raises:
         InputError: no such layout or orientation, a count below zero, or a place that cannot be
             written to.
     """
     chosen = _checked(layout, orientation, count, unlabelled)
-    write = _write_brats if chosen.files else _write_msd
+    write = {"msd": _write_msd, "dicom": _write_dicom}.get(layout, _write_brats)
     written = []
     for number in range(1, count + unlabelled + 1):
         phantom = make(_SEEDS_EACH * seed + number)
@@ -107,7 +109,7 @@ def write_phantoms(
         written.append(path)
         if on_written:
             on_written(path)
-    if not chosen.files:
+    if layout == "msd":
         _write_dataset_json(Path(folder), written[:count], written[count:])
     return written
 
@@ -121,6 +123,8 @@ def _checked(layout: str, orientation: str | None, count: int, unlabelled: int) 
             f"give numbers from 0, together below {_SEEDS_EACH}."
         )
     chosen = LAYOUTS[layout]
+    if layout == "dicom" and orientation is not None:
+        raise InputError("DICOM has axes of its own; leave out the orientation.")
     axes = (orientation or chosen.orientation).upper()
     if len(axes) != 3 or any(len(set(axes) & set(pair)) != 1 for pair in ("LR", "PA", "IS")):
         raise InputError(
@@ -175,6 +179,17 @@ def _write_msd(
         label = _label(phantom, layout)
         _save(folder / "labelsTr" / name, label, phantom.affine, layout.orientation)
     return path
+
+
+def _write_dicom(
+    folder: Path, phantom: Phantom, layout: Layout, number: int, *, labelled: bool
+) -> Path:
+    subject = layout.subject.format(number)
+    write_dicom_phantom(folder / "studies" / subject, phantom)
+    if labelled:
+        path = folder / "truth" / f"{subject}_seg.nii.gz"
+        _save(path, _label(phantom, layout), phantom.affine, layout.orientation)
+    return folder / "studies" / subject
 
 
 def _write_dataset_json(folder: Path, training: list[Path], test: list[Path]) -> None:
