@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and text that is safe in names and messages."""
 
 import hashlib
 import json
@@ -70,6 +70,15 @@ def sha256(path: Path) -> str:
 def safe_name(name: str) -> str:
     """`name` as a file name that stays in its folder: letters, digits, '.', '_' and '-' alone."""
     return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "unnamed"
+
+
+def printable(text: object, longest: int = 64) -> str:
+    """What others wrote, such as a DICOM header, as one line for a message, a JSON or a page.
+
+    Control characters become "?", and what is longer than `longest` characters is cut.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
 def _sync(path: Path) -> None:
