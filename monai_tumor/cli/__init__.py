@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = command.run(options)
         _show(result, options.json)
     except MonaiTumorError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has gone
         sys.stderr.close()
         return 0
+    if command.failed is not None and command.failed(result):
+        return MonaiTumorError.exit_code
     return LEFT_OUT if command.left_out is not None and command.left_out(result) else 0
 
 

@@ -152,7 +152,7 @@ def _peek(head: bytes) -> Dataset | None:
         return Dataset()
     try:
         with quiet():
-            header = dcmread(
+            header: Dataset = dcmread(
                 io.BytesIO(head), stop_before_pixels=True, force=True, specific_tags=_TAGS
             )
             known = len(header) > 0

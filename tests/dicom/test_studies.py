@@ -5,9 +5,9 @@ import zipfile
 from collections import namedtuple
 
 import pytest
-from dicom.generator import Grid, classic, save_all
 from pydicom import dcmread
 
+from dicom.generator import Grid, classic, save_all
 from monai_tumor.dicom import RefusalError, find_dicom_studies
 from monai_tumor.dicom.results import MANUFACTURER
 
