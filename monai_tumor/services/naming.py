@@ -68,5 +68,6 @@ def _by_folder(same: Sequence[Named]) -> list[str]:
 
 
 def _with_digest(name: str, one: Named) -> str:
-    digest = hashlib.sha256(f"{one.place}\n{one.detail}".encode(errors="surrogateescape"))
+    told = f"{one.name}\n{one.place}\n{one.detail}"
+    digest = hashlib.sha256(told.encode(errors="surrogateescape"))
     return f"{name[:_LONGEST]}_{digest.hexdigest()[:8]}"

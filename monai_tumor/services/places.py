@@ -92,7 +92,7 @@ class Place:
         The JSON says "unfinished" until the last of them is there.
 
         Args:
-            made: a folder on the same disk, laid out as `output` is.
+            made: a folder on the same disk, laid out as `output` is; its parent is for our use.
             record: what the JSON is to say.
 
         Raises:
@@ -104,7 +104,7 @@ class Place:
         earlier = result_record(self.record)
         before = [] if earlier is None else self._listed(earlier)
         mark = unfinished(str(record["study"]), str(record["input"]))
-        begun, done = made / "begun.json", made / "done.json"
+        begun, done = made.with_name("begun.json"), made.with_name("done.json")
         write_json(begun, mark | {"files": sorted({*before, *files})})
         write_json(done, {**record, "files": files})
         begun.replace(self.record)  # from here on names alone change, which needs no room
