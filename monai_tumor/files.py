@@ -44,10 +44,14 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically; see `write_atomically`."""
+    """Write `text` as UTF-8, atomically; see `write_atomically`.
+
+    What UTF-8 does not have, the bytes of a file name in another encoding say, stands there as
+    `\\udcff`, which JSON reads back.
+    """
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
     write_atomically(path, write)
 
