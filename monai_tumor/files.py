@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and text that is safe in names and messages."""
 
 import hashlib
 import json
@@ -44,10 +44,14 @@ def write_atomically(path: Path, writer: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically; see `write_atomically`."""
+    """Write `text` as UTF-8, atomically; see `write_atomically`.
+
+    What UTF-8 does not have, the bytes of a file name in another encoding say, stands there as
+    `\\udcff`, which JSON reads back.
+    """
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
     write_atomically(path, write)
 
@@ -70,6 +74,15 @@ def sha256(path: Path) -> str:
 def safe_name(name: str) -> str:
     """`name` as a file name that stays in its folder: letters, digits, '.', '_' and '-' alone."""
     return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._") or "unnamed"
+
+
+def printable(text: object, longest: int = 64) -> str:
+    """What others wrote, such as a DICOM header, as one line for a message, a JSON or a page.
+
+    Control characters become "?", and what is longer than `longest` characters is cut.
+    """
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(str(text).split()))
+    return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
 def _sync(path: Path) -> None:

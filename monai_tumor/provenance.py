@@ -1,11 +1,13 @@
-"""What a result must say of how it was made."""
+"""What a result must say of how it was made, and how it is known by that."""
 
+import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from monai_tumor.errors import InputError
 from monai_tumor.files import sha256
 
 _PACKAGES = ("monai-tumor", "monai", "torch", "nibabel", "numpy", "pytorch-ignite", "pydicom")
@@ -49,3 +51,40 @@ def record(
         "versions": versions(),
         "intended_use": INTENDED_USE,
     }
+
+
+def result_record(beside: Path) -> Mapping[str, Any] | None:
+    """What the JSON beside a label map says, where it says that the label map is a result of ours.
+
+    Truth of BraTS 2021 has the names of our results, and labels drawn by hand may: a file of such
+    a name is ours only where this is not None.
+    """
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(content, dict) and {"study", "label_scheme", "input"} <= content.keys()
+    return content if ours else None
+
+
+def unfinished(study: str, input: str) -> dict[str, Any]:
+    """What stands beside a label map while it is written: that it is ours, and not to be used."""
+    return {"study": study, "label_scheme": None, "input": input, "unfinished": True}
+
+
+def require_replaceable(path: Path, beside: Path) -> None:
+    """Refuse to write over what is not a result of ours.
+
+    Args:
+        path: the label map to write.
+        beside: the JSON beside it.
+
+    Raises:
+        InputError: one of the two is there, and the JSON does not say that it is ours.
+    """
+    for file in (path, beside):
+        if (file.exists() or file.is_symlink()) and result_record(beside) is None:
+            raise InputError(
+                f"{file} is there and is not a result of ours ({beside.name} does not say so); "
+                "choose another output folder, or move it away."
+            )

@@ -9,7 +9,8 @@ cross-validation over subjects, stratified by layout, and one on all studies, wh
 the ones to ship. The first stage, on phantoms, sees no patient and is shared by all of a bundle.
 
 Interrupt it when you like and run the same command again: finished stages are kept, a stage that
-was cut goes on from its last checkpoint. --jobs 2 runs two
+was cut goes on from its last checkpoint. Each folder has a recipe.json of what it is made of: with
+other data, options or earlier stages it is refused, and OUT must be another. --jobs 2 runs two
 trainings side by side, each on half of the cores.
 
 Results: OUT/<bundle>/left_out/scores.{md,json,csv} and OUT/<bundle>/model.{safetensors,json}, to be
@@ -17,6 +18,7 @@ copied to the bundle's models/.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -132,7 +134,12 @@ def main() -> None:
     prepare(plan, given.phantoms)
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(partial(pretrain, plan), bundles))
-        list(pool.map(lambda training: train(plan, *training), trainings))
+        trained = list(pool.map(lambda training: train(plan, *training), trainings))
+    for (bundle, fold), weights in zip(trainings, trained, strict=True):
+        if fold == ALL:
+            export(plan, bundle, weights)
+        else:
+            segment_left_out(plan, bundle, fold, weights)
     left_out = [fold for fold in folds if fold != ALL]
     for bundle in bundles if left_out else ():
         score(plan, bundle, left_out)
@@ -144,6 +151,7 @@ def prepare(plan: Plan, phantoms: int) -> None:
         "phantoms": (phantoms, 1, CONTRASTS, lambda seed: seed % 12 != 11),
         "reminders": (REMINDERS, 3, LIFELIKE, lambda seed: seed % 3 == 0),
     }
+    claim(plan.out, {"studies": contents(plan.data), "phantoms": phantoms, "folds": FOLDS})
     for name, (count, seed, contrasts, tumour) in kinds.items():
         folder = plan.out / name
         if not (folder / ".complete").is_file():
@@ -168,6 +176,34 @@ def prepare(plan: Plan, phantoms: int) -> None:
         both.save(plan.datalist(fold, reminders=True))
 
 
+def claim(folder: Path, recipe: dict[str, object]) -> None:
+    """Note in `folder` what it is made of; stop where it was made of something else."""
+    path = folder / "recipe.json"
+    if not path.is_file() and not any(folder.glob("*")):
+        write_json(path, recipe)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    other = sorted(k for k in {*found, *recipe} if found.get(k) != recipe.get(k))
+    if other:
+        sys.exit(
+            f"{folder} was made otherwise ({', '.join(other)} differ from its recipe.json); give "
+            "another --out, or remove it."
+        )
+
+
+def contents(folder: Path) -> str:
+    """A digest of the names and sizes of all files below `folder`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in files]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def listed(datalist: Path) -> str:
+    """A digest of the studies of a datalist and its split."""
+    content = json.loads(datalist.read_text(encoding="utf-8"))
+    items = json.dumps([content["training"], content["validation"]], sort_keys=True)
+    return hashlib.sha256(items.encode()).hexdigest()
+
+
 def _phantom(seed: int, contrasts: Sequence[Contrast], tumour: Callable[[int], bool]) -> Phantom:
     kind = contrasts[seed % len(contrasts)]
     return make_phantom(seed, spacing=2.0, contrast=kind, tumour=tumour(seed))
@@ -180,8 +216,8 @@ def pretrain(plan: Plan, bundle: str) -> None:
             run(plan, bundle, None, stage, plan.out / bundle / stage.name, None)
 
 
-def train(plan: Plan, bundle: str, fold: str) -> None:
-    """The stages on patients, then the scores of a fold or the file to ship."""
+def train(plan: Plan, bundle: str, fold: str) -> Path:
+    """The stages on patients; returns the weights that come of them."""
     folder = plan.out / bundle / (fold if fold == ALL else f"fold_{fold}")
     weights = None
     for stage in RECIPES[bundle]:
@@ -190,18 +226,13 @@ def train(plan: Plan, bundle: str, fold: str) -> None:
             run(plan, bundle, fold, stage, here, weights)
         weights = here / "checkpoints" / "model_best.pt"
     assert weights is not None
-    if fold == ALL:
-        export(plan, bundle, weights)
-    else:
-        segment_left_out(plan, bundle, fold, weights)
+    return weights
 
 
 def run(
     plan: Plan, bundle: str, fold: str | None, stage: Stage, here: Path, weights: Path | None
 ) -> None:
-    """Train one stage; at once done where it is done already."""
-    if (here / "done").is_file():
-        return
+    """Train one stage; at once done where the same was done already."""
     options = stage.options | {
         "datalist": str(plan.datalist(fold, stage.reminders)),
         "output_dir": str(here),
@@ -215,6 +246,16 @@ def run(
         options["fold"] = fold
     if weights is not None:
         options["initial_weights"] = str(weights)
+    configs = [bundle_dir(bundle) / "configs" / "metadata.json", *config_files(bundle)]
+    claim(
+        here,
+        {name: value for name, value in options.items() if name not in ("output_dir", "datalist")}
+        | {"studies": listed(plan.datalist(fold, stage.reminders))}
+        | {"initial_weights": sha256(weights) if weights is not None else None}
+        | {"configs": [sha256(file) for file in configs]},
+    )
+    if (here / "done").is_file():
+        return
     print(f"{bundle}, {'phantoms' if fold is None else f'fold {fold}'}: {stage.name}", flush=True)
     monai_bundle(plan, bundle, options, here / "log.txt")
     (here / "done").touch()
@@ -223,13 +264,15 @@ def run(
 def segment_left_out(plan: Plan, bundle: str, fold: str, weights: Path) -> None:
     """Label maps of the studies that a fold left out."""
     studies = Datalist.load(plan.datalist(fold)).validation_items(int(fold))
-    segment_all(
+    run = segment_all(
         [Path(item["image"][0]).parent for item in studies],
         plan.out / bundle / "left_out",
         bundle=bundle,
         weights=weights,
         resume=True,
     )
+    if not run.complete:
+        sys.exit(f"{bundle}, fold {fold}: studies that it left out were not segmented.\n{run}")
 
 
 def score(plan: Plan, bundle: str, folds: list[str]) -> None:
@@ -280,11 +323,15 @@ def intensities(plan: Plan, bundle: str) -> dict[str, list[float]]:
     return ranges([appearance(preprocessing(item)["image"].numpy()) for item in items])
 
 
+def config_files(bundle: str) -> list[Path]:
+    """Of a training, in the order that MONAI merges them."""
+    return [bundle_dir(bundle) / "configs" / "train.yaml", *map(config, OVERLAYS)]
+
+
 def monai_bundle(plan: Plan, bundle: str, options: dict[str, str], log: Path) -> None:
     """`python -m monai.bundle run training` in a process of its own, its output in `log`."""
-    configs = [bundle_dir(bundle) / "configs" / "train.yaml", *map(config, OVERLAYS)]
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str([str(file) for file in configs])]
+    command += ["--config_file", str([str(file) for file in config_files(bundle)])]
     for name, value in options.items():
         command += [f"--{name}", value]
     threads = max((os.cpu_count() or 1) // plan.jobs, 1)

@@ -201,3 +201,12 @@ def test_help_and_version_load_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert out.stdout.splitlines()[-1] == "[]", out
+
+
+def test_a_name_in_another_encoding_is_printed(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="utf-8"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(shown, encoding="utf-8"))
+    assert main(["inspect", "T\udcffmor"]) == 4
+    sys.stderr.flush()
+    assert b"T\\udcffmor" in shown.getvalue()

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from monai_tumor.errors import InputError
-from monai_tumor.files import write_atomically, write_json, write_text
+from monai_tumor.files import printable, write_atomically, write_json, write_text
 
 
 def test_writes_and_replaces(tmp_path):
@@ -62,3 +62,15 @@ def test_a_place_that_cannot_be_written(tmp_path):
             write_text(path, "x")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert not list(tmp_path.parent.glob(".tmp-*"))
+
+
+def test_a_name_in_another_encoding_is_read_back(tmp_path):
+    write_json(tmp_path / "names.json", {"file": "T\udcffmor.nii"})
+    assert json.loads((tmp_path / "names.json").read_bytes()) == {"file": "T\udcffmor.nii"}
+
+
+def test_what_others_wrote_is_one_printable_line():
+    assert printable("t1\n\t<b> \x1b[0m\u202e Gehirn\x00 脑") == "t1 <b> ?[0m? Gehirn? 脑"
+    assert printable("x" * 65) == "x" * 61 + "..."
+    assert printable("x" * 64) == "x" * 64
+    assert printable(7, longest=1) == "7"

@@ -19,12 +19,14 @@ class Command:
         add_arguments: adds its arguments to a parser.
         run: from the parsed arguments to a result with `as_dict()` and `__str__`.
         left_out: whether a result means exit code 3; None if it never does.
+        failed: whether a result means exit code 1, which goes before; None if it never does.
     """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], Any]
     left_out: Callable[[Any], bool] | None = None
+    failed: Callable[[Any], bool] | None = None
 
 
 def path_argument(parser: argparse.ArgumentParser) -> None:

@@ -65,6 +65,11 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modalities", help="channel order of 4D files, such as t2f,t1n,t1c,t2w")
     parser.add_argument(
+        "--section",
+        choices=["training", "validation", "test"],
+        help="of a datalist (test, else validation, else training)",
+    )
+    parser.add_argument(
         "--series",
         action="append",
         default=[],
@@ -100,7 +105,12 @@ def _segment(options: argparse.Namespace) -> Any:
     roles = {role: getattr(options, role) for role in _ROLES}
     given = {role: path for role, path in roles.items() if path is not None}
     series = dict(pair(one, "--series", "ROLE=UID") for one in options.series)
-    sources = {"roles": given, "modalities": options.modalities, "series": series}
+    sources = {
+        "roles": given,
+        "modalities": options.modalities,
+        "section": options.section,
+        "series": series,
+    }
     preparation = Preparation(
         reference=options.reference,
         register=not options.no_register,
@@ -172,6 +182,7 @@ COMMANDS = {
         _segment_arguments,
         _segment,
         left_out=lambda result: not result.complete,
+        failed=lambda result: bool(getattr(result, "defects", ())),
     ),
     "demo": Command(
         "Make a phantom study, segment it with the shipped weights, score and draw it.",

@@ -60,6 +60,7 @@ def find_studies(
     *,
     scheme: str | None = None,
     modalities: str | Sequence[str] | None = None,
+    keep_repeated: bool = False,
 ) -> Inventory:
     """Every study at or below `path`.
 
@@ -68,6 +69,8 @@ def find_studies(
         scheme: how to read every label, in place of what each layout says; the log names a
             layout that says otherwise.
         modalities: channel order of 4D files, in place of what a `dataset.json` says.
+        keep_repeated: give all of several studies with one id; otherwise the first, and a problem
+            for each other.
 
     Returns:
         Complete studies, and the problems that kept others out. A study whose label scheme must
@@ -103,7 +106,9 @@ def find_studies(
     if scheme is not None:
         _say_if_overridden(studies, scheme)
         studies = [replace(s, scheme=scheme) for s in studies]
-    studies, repeated = without_repeats(studies)
+    repeated: list[Problem] = []
+    if not keep_repeated:
+        studies, repeated = without_repeats(studies)
     unstated = [unknown_scheme(s) for s in studies if s.label is not None and s.scheme is None]
     problems = [*finder.problems, *repeated, *same_images(studies), *unstated]
     return Inventory(root, tuple(studies), tuple(problems))

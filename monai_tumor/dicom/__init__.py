@@ -15,12 +15,14 @@ from monai_tumor.dicom.results import Algorithm, KeyImage, Mask
 from monai_tumor.dicom.roles import Role, assign
 from monai_tumor.dicom.series import Repair
 from monai_tumor.dicom.slices import Picture, Recipe, read_slice
+from monai_tumor.dicom.studies import DicomStudy, find_dicom_studies
 
 __all__ = [
     "Algorithm",
     "ConvertedSeries",
     "Deidentification",
     "DeidentifiedFile",
+    "DicomStudy",
     "Exported",
     "KeyImage",
     "Limits",
@@ -37,6 +39,7 @@ __all__ = [
     "convert",
     "deidentify",
     "export",
+    "find_dicom_studies",
     "looks_like_dicom",
     "read_slice",
 ]

@@ -19,6 +19,7 @@ from monai_tumor.dicom.reading import Series, read_series
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.records import Slice
 from monai_tumor.dicom.series import Volume, volumes
+from monai_tumor.files import printable
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _no_image(one: Series) -> bool:
 def _description(header: Dataset) -> str:
     with quiet():
         try:
-            return " ".join(texts(header, "SeriesDescription")) or "no description"
+            return printable(" ".join(texts(header, "SeriesDescription"))) or "no description"
         except Exception:  # undecodable text only costs the description
             return "no description"
 

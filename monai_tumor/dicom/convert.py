@@ -30,7 +30,7 @@ from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe
 from monai_tumor.errors import DicomError
-from monai_tumor.files import write_json, write_text
+from monai_tumor.files import printable, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _write_gradients(path: Path, volume: Volume, affine: NDArray[np.float64]) ->
 def _text(header: Dataset, keyword: str) -> str:
     with quiet():
         try:
-            return str(header.get(keyword, "") or "")
+            return printable(header.get(keyword, "") or "")
         except Exception:  # undecodable text only costs the name
             return ""
 

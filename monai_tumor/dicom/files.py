@@ -8,7 +8,7 @@ before anything is allocated.
 import shutil
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -58,11 +58,13 @@ class Source:
         path: where its bytes lie.
         name: how messages and sidecars call it: the path below its input, or inside its archive.
         named: the user gave this very file, so that it not being DICOM is an error.
+        archive: it is a zip archive, whose members are the files.
     """
 
     path: Path
     name: str
     named: bool = False
+    archive: bool = False
 
 
 @contextmanager
@@ -73,12 +75,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def find(inputs: Iterable[Path], scratch: Path, limits: Limits) -> list[Source]:
+def find(inputs: Iterable[Path], scratch: Path | None, limits: Limits) -> list[Source]:
     """Every file of `inputs` that may be DICOM, in a stable order, each once.
 
     Args:
         inputs: files, folders, zip archives, DICOMDIR files.
-        scratch: an empty folder that archives are unpacked into; the caller removes it.
+        scratch: an empty folder that archives are unpacked into; the caller removes it. Without
+            one an archive is a file like the others.
         limits: bounds on what is read.
 
     Raises:
@@ -116,16 +119,18 @@ def looks_like_dicom(path: Path) -> bool:
     )
 
 
-def _file(path: Path, scratch: Path, limits: Limits) -> Iterator[Source]:
+def _file(path: Path, scratch: Path | None, limits: Limits) -> Iterator[Source]:
     if zipfile.is_zipfile(path) and not _has_preamble(path):
-        yield from _unzip(path, scratch, limits)
+        yield from _archive(path, path.name, scratch, limits)
     elif path.name.upper() == "DICOMDIR" or _is_media_directory(path):
         yield from _dicomdir(path.resolve(), limits)
     else:
         yield Source(path.resolve(), path.name, named=True)
 
 
-def _walk(folder: Path, root: Path, scratch: Path, limits: Limits, depth: int) -> Iterator[Source]:
+def _walk(
+    folder: Path, root: Path, scratch: Path | None, limits: Limits, depth: int
+) -> Iterator[Source]:
     if depth > limits.folder_depth:
         raise RefusalError(
             Reason.NESTED_TOO_DEEP, f"Folders nest over {limits.folder_depth} deep in {root.name}/."
@@ -138,23 +143,56 @@ def _walk(folder: Path, root: Path, scratch: Path, limits: Limits, depth: int) -
         if path.is_dir():
             yield from _walk(path, root, scratch, limits, depth + 1)
         elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-            yield from _unzip(path, scratch, limits)
-        elif path.is_file() and path.name.upper() != "DICOMDIR":
+            yield from _archive(path, str(path.relative_to(root)), scratch, limits)
+        elif (
+            path.is_file()
+            and path.name.upper() != "DICOMDIR"
+            and not path.name.lower().endswith((".nii", ".nii.gz"))
+        ):
             yield Source(path.resolve(), str(path.relative_to(root)))
 
 
-def _unzip(archive: Path, scratch: Path, limits: Limits) -> Iterator[Source]:
-    """The members of `archive`, written to `scratch` as 0.dcm, 1.dcm, ...
+def _archive(path: Path, name: str, scratch: Path | None, limits: Limits) -> Iterator[Source]:
+    if scratch is None:
+        yield Source(path.resolve(), name, archive=True)
+    else:
+        yield from unpack(path, scratch, limits)
+
+
+def unpack(
+    archive: Path, scratch: Path, limits: Limits, wanted: Container[str] | None = None
+) -> Iterator[Source]:
+    """The members of `archive`, written to a new folder in `scratch` as 0.dcm, 1.dcm, ...
 
     Their names decide no path, and a link becomes a plain file that holds its target's name.
+
+    Args:
+        archive: a zip file.
+        scratch: a folder; the caller removes it.
+        limits: bounds on what is unpacked.
+        wanted: names of the members to unpack; all without it.
+
+    Raises:
+        RefusalError: the archive is damaged, too large, or larger than the disk has room for.
     """
     total = 0
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [m for m in opened.infolist() if not m.is_dir()]
+            members = [
+                m
+                for m in opened.infolist()
+                if not m.is_dir() and (wanted is None or m.filename in wanted)
+            ]
             if len(members) > limits.files:
                 raise RefusalError(
                     Reason.TOO_LARGE, f"{archive.name} holds {len(members)} files; unpack it."
+                )
+            needed, free = sum(m.file_size for m in members), shutil.disk_usage(scratch).free
+            if needed > free:
+                raise RefusalError(
+                    Reason.TOO_LARGE,
+                    f"{archive.name} unpacks to {needed / 1e9:.1f} GB; {free / 1e9:.1f} GB are "
+                    f"free at {scratch}.",
                 )
             target = scratch / f"zip{len(list(scratch.iterdir()))}"
             target.mkdir()
@@ -219,7 +257,7 @@ def _is_media_directory(path: Path) -> bool:
 
 
 # Group 0002 or 0008 with a small element number, little or big endian: a file without preamble.
-_FIRST_TAGS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+FIRST_TAGS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 
 def read_header(source: Source, limits: Limits) -> Dataset | None:
@@ -234,7 +272,7 @@ def read_header(source: Source, limits: Limits) -> Dataset | None:
         with source.path.open("rb") as file:
             head = file.read(1024)
             has_preamble = head[128:132] == b"DICM"
-            if not has_preamble and head[:2] not in _FIRST_TAGS:
+            if not has_preamble and head[:2] not in FIRST_TAGS:
                 _not_dicom(source)
                 return None
             if size > limits.file_bytes:

@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from monai_tumor.errors import DicomError
+from monai_tumor.files import printable
 
 
 class Reason(StrEnum):
@@ -56,7 +57,6 @@ class RefusalError(DicomError):
 
     def __init__(self, reason: Reason, message: str):
         # Decoders' messages run over many lines; names from outside may hold control characters.
-        line = "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
-        line = line if len(line) <= _LONGEST else line[: _LONGEST - 3] + "..."
+        line = printable(message, _LONGEST)
         super().__init__(line if f"[{reason}]" in line else f"{line} [{reason}]")
         self.reason = reason

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from monai_tumor.dicom.headers import look_up, texts
+from monai_tumor.files import printable
 
 # BIDS name -> DICOM keyword, for what is kept as it is.
 _TEXT = {
@@ -82,7 +83,7 @@ def describe(groups: Sequence[Dataset], keep_identity: bool) -> dict[str, Any]:
         value = look_up(groups, keyword)
         if value is not None:
             several = isinstance(value, MultiValue)
-            fields[name] = [str(v) for v in value] if several else str(value)
+            fields[name] = [printable(v) for v in value] if several else printable(value)
     for name, keyword in _NUMBER.items():
         _put(fields, name, look_up(groups, keyword), 1.0)
     for name, keywords in _SECONDS.items():
@@ -94,7 +95,7 @@ def describe(groups: Sequence[Dataset], keep_identity: bool) -> dict[str, Any]:
         for keyword in _IDENTITY:
             values = texts(groups[-1], keyword)
             if values:
-                fields[keyword] = "\\".join(values)
+                fields[keyword] = printable("\\".join(values))
     return fields
 
 

@@ -13,6 +13,7 @@ from monai_tumor.files import safe_name, write_atomically, write_json
 from monai_tumor.imaging import nifti
 from monai_tumor.imaging.measure import Measures
 from monai_tumor.imaging.quality import Flag
+from monai_tumor.provenance import require_replaceable, unfinished
 from monai_tumor.report.study_report import StudyReport
 
 
@@ -92,7 +93,8 @@ class SegmentationResult:
     def save(self, folder: Path | str, name: str | None = None, **more: Any) -> Path:
         """Write `<name>_seg.nii.gz`, its probabilities if there are, and a JSON; atomically.
 
-        The JSON comes last.
+        The JSON comes first, as `unfinished`, and again at the end. What an earlier result of the
+        same name left is replaced, its probabilities also.
 
         Args:
             folder: made if need be.
@@ -101,14 +103,21 @@ class SegmentationResult:
 
         Returns:
             the label map's path.
+
+        Raises:
+            InputError: it cannot be written there, or would replace a file that is no result.
         """
         folder, name = Path(folder), safe_name(name or self.study)
         path = folder / f"{name}_seg.nii.gz"
         beside = folder / f"{name}_seg.json"
-        beside.unlink(missing_ok=True)
+        probabilities = folder / f"{name}_prob.nii.gz"
+        for file in (path, probabilities):
+            require_replaceable(file, beside)
+        write_json(beside, unfinished(self.study, self.reference.name))
+        probabilities.unlink(missing_ok=True)
         write_atomically(path, partial(nifti.save, self.image))
         if self.probabilities is not None:
             image = nib.Nifti1Image(np.moveaxis(self.probabilities, 0, -1), self.affine)
-            write_atomically(folder / f"{name}_prob.nii.gz", partial(nifti.save, image))
+            write_atomically(probabilities, partial(nifti.save, image))
         write_json(beside, self.as_dict() | more)
         return path

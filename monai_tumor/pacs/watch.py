@@ -244,30 +244,47 @@ class _Work:
     # -- the outbox, in a thread of its own
 
     def send_until_over(self) -> None:
-        """Send the results of each study, again and again until they are stored."""
+        """Send the results of each study, again and again until they are stored.
+
+        Whatever fails here, a full disk say, is told, and tried again later.
+        """
         while not self._over.is_set():
-            for study in self._spool.studies(State.SENDING):
+            try:
+                waiting = self._spool.studies(State.SENDING)
+            except OSError as error:
+                self._tell(Event("", None, f"the outbox cannot be read: {one_line(error)}"))
+                waiting = []
+            for study in waiting:
                 tries, due = self._tries.get(study, (0, 0.0))
                 if monotonic() >= due and not self._over.is_set():
-                    self._send_one(study, tries + 1)
+                    self._try_to_send(study, tries + 1)
             self._over.wait(min(1.0, self._options.send_wait_s))
+
+    def _try_to_send(self, study: str, tries: int) -> None:
+        try:
+            self._send_one(study, tries)
+        except Exception as error:  # of the spool; the outbox must not end
+            self._put_off(study, tries, f"{type(error).__name__}: {one_line(error)}")
+
+    def _put_off(self, study: str, tries: int, problem: str) -> None:
+        wait = min(self._options.send_wait_s * 2 ** min(tries - 1, 32), _LONGEST_WAIT)
+        self._tries[study] = (tries, monotonic() + wait)
+        self._tell(Event(study, State.SENDING, f"again in {wait:g} s: {problem}"))
 
     def _send_one(self, study: str, tries: int) -> None:
         folder = self._spool.path(State.SENDING, study)
         notes = _Notes.of(folder)
         problem = self._problem_of_sending([folder / RESULTS / name for name in notes.files])
         if not problem:
-            self._tries.pop(study, None)
             self._spool.move(study, State.SENDING, State.DONE)
+            self._tries.pop(study, None)
             to = self._options.destination
             self._count(study, State.DONE, f"{len(notes.files)} results sent to {to}")
         elif tries >= self._options.send_attempts:
-            self._tries.pop(study, None)
             self._fail(study, notes, f"not sent in {tries} tries: {problem}", State.SENDING)
+            self._tries.pop(study, None)
         else:
-            wait = min(self._options.send_wait_s * 2 ** (tries - 1), _LONGEST_WAIT)
-            self._tries[study] = (tries, monotonic() + wait)
-            self._tell(Event(study, State.SENDING, f"again in {wait:g} s: {problem}"))
+            self._put_off(study, tries, problem)
 
     def _problem_of_sending(self, files: list[Path]) -> str:
         """Why not all files are stored; empty where they are."""

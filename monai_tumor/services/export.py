@@ -1,7 +1,7 @@
 """A label map in a file, into DICOM beside the series it was made on, with key images."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ _ORIENTATION = {Plane.AXIAL: ("L", "P"), Plane.CORONAL: ("L", "F"), Plane.SAGITT
 
 def export_mask(
     mask: Path,
-    source: Path,
+    source: Path | Sequence[Path],
     output: Path,
     *,
     scheme: str | None = None,
@@ -45,7 +45,7 @@ def export_mask(
 
     Args:
         mask: NIfTI label map.
-        source: folder, file or archive with the DICOM series it was made on.
+        source: folder, file or archive with the DICOM series it was made on; or several files.
         output: folder to write.
         scheme: label scheme; may be None where the JSON beside the mask names it.
         algorithm: `NAME VERSION` of what made the mask, or `manual` for a person; may be None

@@ -14,12 +14,13 @@ from monai_tumor.data.memory import free_memory
 from monai_tumor.data.prepare import Strip
 from monai_tumor.data.prepared import MaskSource, Placing, PreparedStudy
 from monai_tumor.data.study import Study
-from monai_tumor.errors import StudyError
+from monai_tumor.errors import InputError, StudyError
+from monai_tumor.files import sha256
 from monai_tumor.imaging.quality import Flag, Severity, check_images
 from monai_tumor.imaging.skull import SkullFinding, has_skull
 from monai_tumor.imaging.volume import Volume
 from monai_tumor.labels import Modality, modality
-from monai_tumor.services.sources import Source, keep_images
+from monai_tumor.services.four_images import Source, keep_images
 from monai_tumor.transforms import LoadStudyd
 
 SHOWN = (Modality.T1C, Modality.T2F)  # in key slices: enhancing tumour, then oedema
@@ -49,6 +50,21 @@ class Preparation:
         """JSON-ready."""
         mask = None if self.brain_mask is None else str(self.brain_mask)
         return asdict(self) | {"brain_mask": mask}
+
+    def request(self) -> dict[str, Any]:
+        """What decides the result, JSON-ready: of a brain mask its content, not its name.
+
+        Raises:
+            InputError: the brain mask cannot be read.
+        """
+        if self.brain_mask is None:
+            return asdict(self)
+        try:
+            return asdict(self) | {"brain_mask": sha256(self.brain_mask)}
+        except OSError as error:
+            raise InputError(
+                f"Cannot read the brain mask {self.brain_mask}: {error.strerror or error}."
+            ) from error
 
 
 @dataclass(frozen=True)

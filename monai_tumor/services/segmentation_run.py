@@ -1,15 +1,15 @@
 """What came of a run of `segment`, or would come of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monai_tumor.dicom import Exported
 from monai_tumor.imaging.quality import Flag
 from monai_tumor.labels import REGIONS
+from monai_tumor.services.four_images import Source
 from monai_tumor.services.opening import Preparation
-from monai_tumor.services.sources import Source
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Written:
         report: the folder of report.html and report.json; None where none was asked for.
         dicom: SEG, SR and key images; None where the images were not DICOM.
         notes: what a reader should know.
+        not_written: what was asked for and could not be made ("dicom") -> why.
     """
 
     label_map: Path
@@ -31,6 +32,7 @@ class Written:
     report: Path | None = None
     dicom: Exported | None = None
     notes: tuple[str, ...] = ()
+    not_written: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dicom_files(self) -> tuple[Path, ...]:
@@ -46,13 +48,28 @@ class Written:
             "report": self.report and str(self.report),
             "dicom": [str(path) for path in self.dicom_files],
             "notes": list(self.notes),
+            "not_written": dict(self.not_written),
         }
 
     def __str__(self) -> str:
         """The regions' volumes, and a line for the label map, each flag and each note."""
         volumes = ", ".join(f"{name} {self.volumes_ml[name]:.1f} mL" for name in REGIONS)
         lines = [str(self.label_map), *map(str, self.flags), *(f"note: {n}" for n in self.notes)]
+        lines += [f"no {what} was written: {why}" for what, why in self.not_written.items()]
         return "\n  ".join([volumes, *lines])
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a study has no result.
+
+    Attributes:
+        message: one line.
+        is_defect: nothing that a user could mend.
+    """
+
+    message: str
+    is_defect: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,17 +81,19 @@ class SegmentationRun:
         done: study -> its files.
         kept: studies that an earlier run had finished (`resume`).
         errors: study -> one line that says why it has no result.
+        defects: those of the failed studies that failed by no fault of theirs.
     """
 
     output: Path
     done: Mapping[str, Written]
     kept: tuple[str, ...]
     errors: Mapping[str, str]
+    defects: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether every study has a result."""
-        return not self.errors
+        """Whether every study has a result, with all that was asked for."""
+        return not self.errors and not any(one.not_written for one in self.done.values())
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -83,6 +102,7 @@ class SegmentationRun:
             "done": {study: written.as_dict() for study, written in self.done.items()},
             "kept": list(self.kept),
             "errors": dict(self.errors),
+            "defects": list(self.defects),
         }
 
     def __str__(self) -> str:

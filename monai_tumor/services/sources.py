@@ -1,237 +1,253 @@
 """What the inputs of `segment` hold: studies in NIfTI files, and in DICOM series."""
 
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from monai_tumor.data.datalist import Datalist
+from monai_tumor.data.layouts import nifti_stem, walk
 from monai_tumor.data.problems import Problem
-from monai_tumor.data.studies import find_studies
-from monai_tumor.data.study import CONTRASTS, Study, study_from_files
-from monai_tumor.dicom import ConvertedSeries, assign, convert, looks_like_dicom
-from monai_tumor.errors import DicomError, InputError, StudyError
-from monai_tumor.files import safe_name
-from monai_tumor.labels import MODALITIES, Modality, modality
+from monai_tumor.data.studies import Inventory, find_studies
+from monai_tumor.data.study import Study, absolute, study_from_files
+from monai_tumor.dicom import DicomStudy, find_dicom_studies, looks_like_dicom
+from monai_tumor.errors import InputError, MonaiTumorError, StudyError
+from monai_tumor.files import printable
+from monai_tumor.provenance import result_record
+from monai_tumor.services.naming import Named, distinct
 
+SECTIONS = ("test", "validation", "training")  # of a datalist, in the order that they are chosen
 _LOG = logging.getLogger(__name__)
+_LONGEST = 2000  # characters of a message
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The DICOM series that a study was converted from.
-
-    Attributes:
-        path: as it was given.
-        series: of each modality; its `path` is the image.
-    """
-
-    path: Path
-    series: Mapping[Modality, ConvertedSeries]
-
-
-@dataclass(frozen=True)
-class Source:
-    """One study to segment.
+class Found:
+    """A study among the inputs; one in DICOM is not converted yet.
 
     Attributes:
         name: of its results; no other study of the run has it.
-        study: its images.
-        origin: where they were converted from; None for NIfTI.
+        study: its images, or its DICOM files.
+        given: the input that holds it.
     """
 
     name: str
-    study: Study
-    origin: Origin | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready: which image is which."""
-        return {"source": str(self._root), "images": self._images()}
-
-    def __str__(self) -> str:
-        """The study, and a line for each image."""
-        lines = [f"  {role}: {found}" for role, found in self._images().items()]
-        return "\n".join([f"{self.name} ({self._root})", *lines])
-
-    @property
-    def _root(self) -> Path:
-        return self.study.images[0].parent if self.origin is None else self.origin.path
-
-    def _images(self) -> dict[str, str]:
-        if self.origin is not None:
-            return {
-                str(role): f"{one.description or one.name} ({one.role.reason}), {one.series_uid}"
-                for role, one in self.origin.series.items()
-            }
-        if len(self.study.images) == 1:
-            return {
-                str(role): f"{self.study.images[0].name}, channel {number}"
-                for number, role in enumerate(self.study.modalities)
-            }
-        pairs = zip(self.study.modalities, self.study.images, strict=True)
-        return {str(role): path.name for role, path in pairs}
+    study: Study | DicomStudy
+    given: Path
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sources:
     """All studies of a run, in the order found.
 
     Attributes:
         found: those that can be tried.
-        errors: study -> why another cannot.
+        errors: name -> why another cannot, in one line.
     """
 
-    found: list[Source] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def add(self, study: Study, origin: Origin | None = None) -> None:
-        """A study under a name of its own; "_2" and so on where another has it."""
-        # A file system may not tell upper from lower case.
-        used = {source.name.lower() for source in self.found}
-        stem = name = safe_name(study.study)
-        number = 1
-        while name.lower() in used:
-            number += 1
-            name = f"{stem}_{number}"
-        self.found.append(Source(name, study, origin))
+    found: tuple[Found, ...]
+    errors: Mapping[str, str]
 
 
 def find_sources(
     inputs: Sequence[Path],
-    roles: Mapping[str, Path] | None,
-    scratch: Path,
+    roles: Mapping[str, Path] | None = None,
     *,
     modalities: str | None = None,
-    series: Mapping[str, str] | None = None,
+    section: str | None = None,
 ) -> Sources:
-    """Every study in `inputs`.
+    """Every study in `inputs`; an input that cannot be read is an error among the others.
+
+    Files that the JSON of a result lists, and DICOM that this package wrote, are no inputs.
 
     Args:
-        inputs: study folders, trees of them, 4D files, datalists; DICOM folders and archives.
+        inputs: study folders, trees of them, 4D files, datalists; DICOM files, folders, archives.
         roles: or four files, "t1n", "t1c", "t2w" and "t2f".
-        scratch: a folder that DICOM series are converted into.
         modalities: channel order of 4D files that lie beside no dataset.json.
-        series: modality -> UID or converted name of the DICOM series to take for it.
+        section: of a datalist; by default the first of `SECTIONS` that is not empty, and the log
+            says which that is where there are several.
 
     Raises:
         InputError: nothing to segment.
+        MonaiTumorError: why the first input cannot be read, where none can.
     """
     if bool(inputs) == bool(roles):
         raise InputError(
             "Give either folders, datalists, 4D files or DICOM, or all of t1n, t1c, t2w, t2f."
         )
-    sources = Sources()
+    paths = [absolute(path) for path in inputs]
+    if section is not None and not any(_is_datalist(path) for path in paths):
+        raise InputError("A section is of a datalist, and none is given; leave out --section.")
+    finder = _Finder(modalities, section)
     if roles:
-        sources.add(study_from_files(**dict(roles)))
-    for number, given in enumerate(inputs):
-        path = Path(given)
-        if path.exists() and _is_dicom(path):
-            _add_dicom(sources, path, scratch / str(number), series)
-        elif path.suffix == ".json" and path.name != "dataset.json":
-            listed = Datalist.load(path)
-            for study in listed.test or listed.validation or listed.training:
-                sources.add(study)
-        else:
-            _add_studies(sources, path, modalities)
-    if not sources.found and not sources.errors:
-        raise InputError(
-            f"No study in {', '.join(map(str, inputs))}; look with monai-tumor inspect."
-        )
-    return sources
-
-
-def _is_dicom(path: Path) -> bool:
-    if path.is_dir():
+        finder.add(study_from_files(**dict(roles)), next(iter(roles.values())))
+    failures: list[MonaiTumorError] = []
+    for path in paths:
         try:
-            find_studies(path)
-        except StudyError:
-            return looks_like_dicom(path)
-        return False
-    return not path.name.lower().endswith((".nii", ".nii.gz", ".json")) and looks_like_dicom(path)
+            finder.look(path)
+        except MonaiTumorError as error:
+            failures.append(error)
+            finder.fail(path.name or str(path), path.parent, error)
+        except OSError as error:
+            failures.append(InputError(f"Cannot read {path}: {error.strerror or error}."))
+            finder.fail(path.name or str(path), path.parent, failures[-1])
+    if paths and len(failures) == len(paths):
+        raise failures[0]
+    return finder.sources()
 
 
-def _add_studies(sources: Sources, path: Path, modalities: str | None) -> None:
-    inventory = find_studies(path, modalities=modalities)
-    problems: list[Problem] = [
-        p for p in inventory.problems if not p.is_note and p.kind not in ("scheme", "same-image")
-    ]
-    for problem in problems:
-        sources.errors.setdefault(problem.study or str(problem.file), str(problem))
-    for study in inventory.studies:
-        if study.study not in sources.errors:
-            sources.add(study)
+class _Entry(NamedTuple):
+    named: Named
+    given: Path
+    what: Study | DicomStudy | str
 
 
-def _add_dicom(
-    sources: Sources, path: Path, folder: Path, wanted: Mapping[str, str] | None
-) -> None:
-    """The DICOM studies at `path`; series of one study instance UID belong together."""
-    name = path.name.removesuffix(path.suffix) if path.is_file() else path.name
-    try:
-        converted = convert(path, folder)
-        by_study: dict[str, list[ConvertedSeries]] = {}
-        for one in converted:
-            by_study.setdefault(one.study_uid, []).append(one)
-        stray = by_study.pop("", []) if len(by_study) > 1 else []  # files that name no study
-        for one in stray:
-            _LOG.warning("%s: not used: %s", path, one)
-        for number, group in enumerate(by_study.values(), start=1):
-            called = name if number == 1 else f"{name}_{number}"
-            try:
-                chosen = _choose(called, group, wanted)
-            except (DicomError, StudyError) as error:
-                sources.errors[called] = str(error)
-                continue
-            images = tuple(chosen[m].path or Path() for m in MODALITIES)
-            study = Study(called, images, MODALITIES, None, None, "named", called)
-            sources.add(study, Origin(path.absolute(), chosen))
-    except DicomError as error:
-        sources.errors[name] = str(error)
+@dataclass
+class _Finder:
+    """Gathers studies, and what keeps others out."""
+
+    modalities: str | None
+    section: str | None
+    entries: list[_Entry] = field(default_factory=list)
+
+    def look(self, path: Path) -> None:
+        """Everything at or below `path`.
+
+        Raises:
+            MonaiTumorError: it cannot be read, or holds nothing of use.
+        """
+        if _is_datalist(path):
+            for study in _listed(path, self.section):
+                self.add(study, path)
+            return
+        dicom, refused = _dicom(path)
+        try:
+            inventory = find_studies(path, modalities=self.modalities, keep_repeated=True)
+        except InputError:
+            if refused is not None:
+                raise refused from None
+            if not dicom:
+                raise
+            inventory = Inventory(path, ())
+        ours = _results_below(path)
+        studies = [s for s in inventory.studies if ours.isdisjoint(_resolved(s.images))]
+        problems = [p for p in inventory.problems if _keeps_out(p) and not _is_of(p, ours)]
+        if not (studies or problems or dicom):
+            raise StudyError(
+                f"No study in {path} but results of earlier runs, which are no inputs; give the "
+                "folder of the images."
+            )
+        if refused is not None:
+            self.fail(path.name, path.parent, f"DICOM in {path} was not read: {refused}")
+        for problem in problems:
+            file = problem.file or path
+            self.fail(problem.study or file.name, _folder(file), problem)
+        for study in studies:
+            self.add(study, path)
+        for one in dicom:
+            self.add_dicom(one, path, alone=len(dicom) == 1)
+
+    def add(self, study: Study, given: Path) -> None:
+        """A study; one that is given twice counts once."""
+        first = study.images[0]
+        place = first.parent if len(study.images) > 1 else first.parent / study.study
+        named = Named(study.study, place, "\n".join(map(str, study.images)))
+        self.entries.append(_Entry(named, given, study))
+
+    def add_dicom(self, study: DicomStudy, given: Path, *, alone: bool) -> None:
+        """A DICOM study, called after its folder; after the input, where that holds no other."""
+        place = _folder(given) / given.stem if given.is_file() else given
+        place = place if alone else study.folder
+        self.entries.append(_Entry(Named(place.name, place, study.uid), given, study))
+
+    def fail(self, name: str, place: Path, why: object) -> None:
+        """What cannot be segmented."""
+        self.entries.append(_Entry(Named(name, place), place, printable(why, _LONGEST)))
+
+    def sources(self) -> Sources:
+        """All, under names of their own; of several errors of one study the first."""
+        first = {entry.named: entry for entry in reversed(self.entries)}
+        entries = [entry for entry in self.entries if first[entry.named] is entry]
+        names = distinct([entry.named for entry in entries])
+        pairs = list(zip(names, entries, strict=True))
+        return Sources(
+            tuple(Found(n, e.what, e.given) for n, e in pairs if not isinstance(e.what, str)),
+            {name: entry.what for name, entry in pairs if isinstance(entry.what, str)},
+        )
 
 
-def _choose(
-    name: str, group: Sequence[ConvertedSeries], wanted: Mapping[str, str] | None
-) -> dict[Modality, ConvertedSeries]:
-    """The series of each modality.
+def _is_datalist(path: Path) -> bool:
+    return path.suffix == ".json" and path.name != "dataset.json"
+
+
+def _listed(path: Path, section: str | None) -> tuple[Study, ...]:
+    """The studies of one section of a datalist.
 
     Raises:
-        StudyError: a modality has none.
-        RefusalError: what is wanted is not there.
+        StudyError: it is no datalist, or the section has none.
     """
-    chosen = assign(group, {modality(role): uid for role, uid in (wanted or {}).items()})
-    missing = [m for m in MODALITIES if m not in chosen]
-    if missing:
-        lacks = " and no ".join(f"{m} ({CONTRASTS[m]})" for m in missing)
-        seen = "; ".join(
-            f"{one.name or one.description or one.series_uid}: "
-            f"{one.message if one.refused else one.role}"
-            for one in group
-        )
-        raise StudyError(
-            f"DICOM study {name!r} has no {lacks} series. Found: {seen}. Name the series with "
-            f"--series {missing[0]}=UID, or leave the study out."
-        )
-    return chosen
+    listed = Datalist.load(path)
+    sections = {name: getattr(listed, name) for name in SECTIONS if getattr(listed, name)}
+    sizes = ", ".join(f"{name} ({len(studies)})" for name, studies in sections.items())
+    chosen = section or next(iter(sections))
+    if chosen not in sections:
+        raise StudyError(f"{path} has no studies for {chosen}; it has {sizes}.")
+    if section is None and len(sections) > 1:
+        _LOG.warning("%s has %s: %s is taken; --section takes another.", path, sizes, chosen)
+    return tuple(sections[chosen])
 
 
-def keep_images(source: Source, folder: Path) -> Source:
-    """`source` with its converted images and sidecars copied to `folder`; NIfTI stays as it is."""
-    if source.origin is None:
-        return source
-    folder.mkdir(parents=True, exist_ok=True)
-    series = {}
-    for role, one in source.origin.series.items():
-        path, sidecar = (folder / f"{role}{end}" for end in (".nii.gz", ".json"))
-        assert one.path is not None
-        assert one.sidecar is not None
-        shutil.copyfile(one.path, path)
-        shutil.copyfile(one.sidecar, sidecar)
-        series[role] = replace(one, path=path, sidecar=sidecar)
-    images = tuple(series[role].path or Path() for role in source.study.modalities)
-    return replace(
-        source,
-        study=replace(source.study, images=images),
-        origin=replace(source.origin, series=series),
-    )
+def _dicom(path: Path) -> tuple[list[DicomStudy], InputError | None]:
+    """The DICOM studies at or below `path`, and what keeps them from being read.
+
+    Raises:
+        StudyError: it is an archive without DICOM.
+    """
+    if not path.is_dir() and not (
+        path.is_file()
+        and not nifti_stem(path)
+        and path.suffix != ".json"
+        and looks_like_dicom(path)
+    ):
+        return [], None
+    try:
+        found = find_dicom_studies(path)
+    except InputError as error:
+        return [], error
+    except OSError as error:
+        return [], InputError(f"{path} cannot be read: {error.strerror or error}.")
+    if not found and path.is_file():
+        raise StudyError(f"No images in {path}; give DICOM, NIfTI, or a folder or zip of DICOM.")
+    return found, None
+
+
+def _keeps_out(problem: Problem) -> bool:
+    return not problem.is_note and problem.kind not in ("scheme", "same-image")
+
+
+def _folder(file: Path) -> Path:
+    return file if file.is_dir() else file.parent
+
+
+def _resolved(paths: Iterable[Path]) -> set[Path]:
+    return {path.resolve() for path in paths}
+
+
+def _results_below(folder: Path) -> set[Path]:
+    """The files of earlier results, as the JSON beside each label map lists them."""
+    found: set[Path] = set()
+    for path in walk(folder, str) if folder.is_dir() else ():
+        record = result_record(path) if path.name.endswith("_seg.json") else None
+        files = record.get("files") if record is not None else None
+        if isinstance(files, list):
+            found |= {(path.parent / str(file)).resolve() for file in files}
+    return found
+
+
+def _is_of(problem: Problem, results: set[Path]) -> bool:
+    """Whether a problem is one of a result's file, or of a folder within a result."""
+    if problem.file is None:
+        return False
+    file = problem.file.resolve()
+    return file in results or any(file == result.parent for result in results if file.is_dir())

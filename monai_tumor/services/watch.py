@@ -56,7 +56,8 @@ def segmenting(bundle: str | Path = "brats_ensemble", **segmenter_options: Any) 
             raise StudyError("; ".join(run.errors.values()))
         files = [path for one in run.done.values() for path in one.dicom_files]
         if not files:
-            raise StudyError("; ".join(note for one in run.done.values() for note in one.notes))
+            reasons = [why for one in run.done.values() for why in one.not_written.values()]
+            raise StudyError(f"No DICOM was written: {'; '.join(reasons)}")
         return files
 
     return process

@@ -1,6 +1,5 @@
 """Write a result onto the grid of the image it belongs to."""
 
-import json
 from collections.abc import Hashable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from monai.utils import convert_to_numpy
 from monai_tumor.errors import StudyError
 from monai_tumor.files import safe_name, write_atomically, write_json
 from monai_tumor.imaging import nifti
+from monai_tumor.provenance import require_replaceable
 
 # Fields of a NIfTI header that say where voxels lie; so do the first four of "pixdim".
 _GEOMETRY = (
@@ -41,8 +41,8 @@ class SaveOnInputGridd(MapTransform):
         provenance: what made the volume (`monai_tumor.provenance.record`).
 
     Raises:
-        StudyError: the volume's grid is not the input's, or it would go beside the input or
-            replace a file that is no result.
+        StudyError: the volume's grid is not the input's, or it would go beside the input.
+        InputError: it would replace a file that is no result.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class SaveOnInputGridd(MapTransform):
             name = self._name(item, reference)
             path = self.output_dir / f"{name}_{self.postfix}.nii.gz"
             beside = self.output_dir / f"{name}_{self.postfix}.json"
-            _require_replaceable(path, beside, reference)
+            _require_apart(path, reference)
+            require_replaceable(path, beside)
             image = on_grid_of(reference, array)
             write_json(
                 beside,
@@ -97,27 +98,13 @@ class SaveOnInputGridd(MapTransform):
         return name
 
 
-def _require_replaceable(path: Path, beside: Path, reference: Path) -> None:
-    """Refuse to write among the inputs, or over what is not a result of ours."""
+def _require_apart(path: Path, reference: Path) -> None:
+    """Refuse to write among the inputs."""
     if path.parent.resolve() == reference.parent.resolve():
         raise StudyError(
             f"Results would go to {path.parent}, beside the input {reference.name}; "
             "choose another folder with --output_dir."
         )
-    for file in (path, beside):
-        if file.exists() and not _is_ours(beside):
-            raise StudyError(
-                f"{file} is there and is not a result of ours ({beside.name} does not say so); "
-                "choose another folder with --output_dir, or move it away."
-            )
-
-
-def _is_ours(beside: Path) -> bool:
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"study", "label_scheme", "input"} <= content.keys()
 
 
 def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image:

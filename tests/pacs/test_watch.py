@@ -29,6 +29,7 @@ from monai_tumor.pacs import (
     send,
     watch,
 )
+from monai_tumor.pacs.spool import Spool, State
 from pacs.peers import archive, calling, certificate, free_port, node, store, study, until
 from pacs.watching import Watching
 
@@ -225,6 +226,25 @@ def test_results_that_nobody_takes_are_failed(tmp_path):
         watching.then = copy_of_first
         send(watching.options.listen, files, Access(timeout=5))
         until(lambda: watching.said("failed: not sent in 2 tries: Cannot reach"))
+
+
+def test_a_full_disk_does_not_end_the_outbox(tmp_path, monkeypatch):
+    _, files = study(tmp_path / "in")
+    move, failures = Spool.move, []
+
+    def full(self, study, old, new):
+        if old is State.SENDING and len(failures) < 2:
+            failures.append(study)
+            raise OSError(28, "No space left on device")
+        return move(self, study, old, new)
+
+    monkeypatch.setattr(Spool, "move", full)
+    with archive() as pacs, Watching(tmp_path / "spool", destination=pacs.node) as watching:
+        watching.then = copy_of_first
+        send(watching.options.listen, files, Access(timeout=5))
+        until(lambda: watching.said("again in 0.2 s: OSError: [Errno 28] No space left"))
+        until(lambda: watching.said("1 results sent to"))
+        assert list(pacs.held) == ["1.2.3.4"]
 
 
 def test_who_may_call_and_by_what_name(tmp_path):

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -12,29 +14,48 @@ from pydicom import dcmread
 import monai_tumor
 from monai_tumor import cli
 from monai_tumor.data.phantom import make_phantom, write_dicom_phantom, write_phantoms
-from monai_tumor.errors import BundleError, InputError, StudyError
+from monai_tumor.errors import BundleError, DependencyError, InputError, StudyError
 from monai_tumor.services import segment as module
 from monai_tumor.services.opening import Preparation
 from monai_tumor.services.segment import Outputs, plan, segment, segment_all
 
 
-@pytest.fixture
-def studies(tmp_path):
-    folder = tmp_path / "in"
-    make = lambda seed: make_phantom(seed, size="small")  # noqa: E731
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms") / "in"
+    make = partial(make_phantom, size="small")
     write_phantoms(folder, count=3, layout="brats2023", make=make)
-    return folder
+    write_dicom_phantom(folder.parent / "dicom", make(4))
+    return folder.parent
 
 
 @pytest.fixture
-def options(tiny_bundle):
-    return {
-        "bundle": tiny_bundle,
-        "trust": True,
-        "device": "cpu",
-        "backend": "torch",
-        "outputs": Outputs(report=False),
-    }
+def studies(phantoms, tmp_path):
+    return Path(shutil.copytree(phantoms / "in", tmp_path / "in"))
+
+
+@pytest.fixture
+def study(studies):
+    """One of them, alone."""
+    return studies / "BraTS-GLI-00001-000"
+
+
+@pytest.fixture
+def dicom_study(phantoms, tmp_path):
+    return Path(shutil.copytree(phantoms / "dicom", tmp_path / "from the scanner"))
+
+
+LOAD = {"trust": True, "device": "cpu", "backend": "torch"}
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_bundle):
+    return module.Segmenter(tiny_bundle, **LOAD)
+
+
+@pytest.fixture
+def options(segmenter):
+    return {"bundle": segmenter, "outputs": Outputs(report=False, dicom=False)}
 
 
 def names(folder, ending="_seg.nii.gz"):
@@ -69,7 +90,9 @@ def test_resume_redoes_only_what_is_not_whole(studies, options, tmp_path):
     segment_all([studies], out, **options)
     first, second, third = sorted(out.glob("*_seg.nii.gz"))
     before = first.stat().st_mtime_ns
-    (out / "BraTS-GLI-00002-000_seg.json").unlink()  # killed between the two files
+    record = out / "BraTS-GLI-00002-000_seg.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"unfinished": True}))  # killed between two files
     third.unlink()
     run = segment_all([studies], out, resume=True, **options)
     assert run.kept == ("BraTS-GLI-00001-000",)
@@ -79,22 +102,151 @@ def test_resume_redoes_only_what_is_not_whole(studies, options, tmp_path):
     assert third.is_file()
 
 
-def test_other_options_or_inputs_are_not_resumed(studies, options, tmp_path):
+def test_other_options_or_inputs_are_not_resumed(studies, options, tiny_bundle, tmp_path):
     out = tmp_path / "out"
     segment_all([studies], out, **options)
-    assert not segment_all([studies], out, resume=True, scheme="msd", **options).kept
-    assert len(segment_all([studies], out, resume=True, scheme="msd", **options).kept) == 3
+    other = options | {"bundle": module.Segmenter(tiny_bundle, scheme="msd", **LOAD)}
+    assert not segment_all([studies], out, resume=True, **other).kept
+    assert len(segment_all([studies], out, resume=True, **other).kept) == 3
     image = studies / "BraTS-GLI-00001-000" / "BraTS-GLI-00001-000-t1n.nii.gz"
     image.touch()
-    again = segment_all([studies], out, resume=True, scheme="msd", **options)
+    again = segment_all([studies], out, resume=True, **other)
     assert list(again.done) == ["BraTS-GLI-00001-000"]
+
+
+def test_resume_looks_at_all_that_was_asked_for(study, options, tmp_path):
+    out = tmp_path / "out"
+    asked = options | {"outputs": Outputs(dicom=False, probabilities=True), "resume": True}
+    segment_all([study], out, **asked)
+    assert segment_all([study], out, **asked).kept == (study.name,)
+    for file in (f"{study.name}/report.html", f"{study.name}_prob.nii.gz"):
+        (out / file).unlink()
+        assert list(segment_all([study], out, **asked).done) == [study.name], file
+        assert (out / file).is_file()
+
+
+def test_resume_knows_a_brain_mask_by_its_content(study, options, tmp_path):
+    image = nib.load(study / f"{study.name}-t1c.nii.gz")
+    mask = tmp_path / "mask.nii.gz"
+    nib.save(nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), mask)
+    asked = options | {"preparation": Preparation(brain_mask=mask), "resume": True}
+    segment_all([study], tmp_path / "out", **asked)
+    moved = Path(shutil.copy(mask, tmp_path / "moved.nii.gz"))
+    elsewhere = asked | {"preparation": Preparation(brain_mask=moved)}
+    assert segment_all([study], tmp_path / "out", **elsewhere).kept
+    half = np.ones(image.shape, np.uint8)
+    half[: image.shape[0] // 2] = 0
+    nib.save(nib.Nifti1Image(half, image.affine), mask)
+    assert segment_all([study], tmp_path / "out", **asked).done
+    gone = options | {"preparation": Preparation(brain_mask=Path("nowhere.nii"))}
+    with pytest.raises(InputError, match=r"Cannot read the brain mask nowhere\.nii: No such file"):
+        segment_all([study], tmp_path / "out", **gone)
+
+
+def test_what_is_not_asked_for_any_more_goes(study, options, tmp_path):
+    out = tmp_path / "out"
+    more = options | {"outputs": Outputs(dicom=False, probabilities=True)}
+    segment_all([study], out, **more)
+    (out / study.name / "notes.txt").write_text("my own")
+    segment_all([study], out, **options)
+    files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert files == [
+        f"{study.name}/notes.txt",
+        f"{study.name}_seg.json",
+        f"{study.name}_seg.nii.gz",
+    ]
+
+
+def test_a_study_that_fails_leaves_its_earlier_result_and_says_so(study, options, tmp_path):
+    out = tmp_path / "out"
+    segment_all([study], out, **options | {"outputs": Outputs()})
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    flair = study / f"{study.name}-t2f.nii.gz"
+    flair.write_bytes(flair.read_bytes()[:5000])
+    run = segment_all([study], out, **options)
+    assert run.errors[study.name].endswith("[its earlier result was left as it is]")
+    assert {path: path.read_bytes() for path in before} == before
+    flair.unlink()  # found by its name alone
+    run = segment_all([study], out, **options)
+    assert "no t2f (FLAIR) image" in run.errors[study.name]
+    assert run.errors[study.name].endswith("[its earlier result was left as it is]")
+    (out / f"{study.name}_seg.nii.gz").unlink()
+    assert not segment_all([study], out, **options).errors[study.name].endswith("as it is]")
+
+
+def test_what_is_not_ours_is_never_replaced(study, options, tmp_path):
+    out = tmp_path / "out"
+    (out / study.name).mkdir(parents=True)
+    for file in (out / f"{study.name}_seg.nii.gz", out / study.name / "report.html"):
+        file.write_bytes(b"drawn by hand")
+        run = segment_all([study], out, **options | {"outputs": Outputs()})
+        assert f"{file} is there and is not of an earlier result" in run.errors[study.name]
+        assert file.read_bytes() == b"drawn by hand"
+        file.unlink()
+
+
+def test_a_folder_that_leads_elsewhere_is_not_followed(study, options, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / study.name).symlink_to(tmp_path / "elsewhere")
+    run = segment_all([study], tmp_path / "out", **options | {"outputs": Outputs()})
+    assert "out of" in run.errors[study.name]
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_one_run_at_a_time(studies, options, tmp_path):
+    messages = []
+
+    def another(*step):
+        with pytest.raises(InputError, match=r"Another process \(\d+\) segments into") as refused:
+            segment_all([studies], tmp_path / "out", **options)
+        messages.append(str(refused.value))
+
+    run = segment_all([studies], tmp_path / "out", on_study=another, **options)
+    assert len(run.done) == len(messages) == 3
+
+
+def test_what_a_killed_run_left_goes(study, options, tmp_path):
+    out = tmp_path / "out"
+    left = out / ".tmp-segment" / "another" / "made"
+    left.mkdir(parents=True)
+    (left / "half.nii.gz").write_bytes(b"half")
+    (out / ".lock").write_text("1\n")
+    assert segment_all([study], out, **options).complete
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{study.name}_seg.json",
+        f"{study.name}_seg.nii.gz",
+    ]
+
+
+def test_results_are_no_inputs(study, dicom_study, options, tmp_path):
+    pytest.importorskip("highdicom")
+    home = tmp_path / "home"
+    home.mkdir()
+    for one in (study, dicom_study):
+        one.rename(home / one.name)
+    mask = home / "brain.nii.gz"
+    image = nib.load(home / study.name / f"{study.name}-t1c.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), mask)
+    keep = Preparation(brain_mask=mask, keep_images=True)
+    all_ = options | {"outputs": Outputs(probabilities=True), "preparation": keep}
+    for _ in range(2):
+        run = segment_all([home / study.name], home / "out", **all_)
+        assert (list(run.done), run.errors) == ([study.name], {})
+    segment_all([home / dicom_study.name], home / "out", **options | {"outputs": Outputs()})
+    found = plan([home])
+    assert (found.errors, len(found.sources)) == ({}, 2)
+    with pytest.raises(StudyError, match=r"No study in .* but results of earlier runs"):
+        plan([home / "out"])
 
 
 def test_studies_of_one_name_keep_both_results(studies, options, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(studies / "BraTS-GLI-00001-000", other / "BraTS-GLI-00001-000")
-    run = segment_all([studies / "BraTS-GLI-00001-000", other], tmp_path / "out", **options)
-    assert sorted(run.done) == ["BraTS-GLI-00001-000", "BraTS-GLI-00001-000_2"]
+    for given in ([studies / "BraTS-GLI-00001-000", other], [other, studies]):
+        run = segment_all(given, tmp_path / "out", **options)
+        same = [name for name in run.done if "00001" in name]
+        assert sorted(same) == ["in_BraTS-GLI-00001-000", "other_BraTS-GLI-00001-000"]
 
 
 def test_the_output_is_never_among_the_inputs(studies, options):
@@ -184,13 +336,46 @@ def test_a_full_disk_leaves_whole_files_and_no_stray_ones(studies, options, tmp_
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-def test_a_defect_is_not_taken_for_a_bad_study(studies, options, tmp_path, monkeypatch):
-    def broken(*args, **kwargs):
-        raise ZeroDivisionError
+def test_a_defect_stops_neither_the_others_nor_hides(
+    studies, options, tmp_path, monkeypatch, caplog
+):
+    finish = module.Segmenter.finish
+
+    def broken(self, predicted, **more):
+        if "00002" in str(predicted["study"]):
+            raise ZeroDivisionError("division by zero")
+        return finish(self, predicted, **more)
 
     monkeypatch.setattr(module.Segmenter, "finish", broken)
-    with pytest.raises(ZeroDivisionError):
+    run = segment_all([studies], tmp_path / "out", **options)
+    assert sorted(run.done) == ["BraTS-GLI-00001-000", "BraTS-GLI-00003-000"]
+    assert run.defects == ("BraTS-GLI-00002-000",)
+    (message,) = json.loads((tmp_path / "out" / "errors.json").read_text()).values()
+    assert message.startswith("ZeroDivisionError: division by zero (a defect")
+    assert "in broken" in caplog.text  # the traceback
+
+
+def test_an_interrupt_ends_all(studies, options, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Segmenter, "predict", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         segment_all([studies], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_input_that_cannot_be_read_is_one_error_of_many(study, options, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    given = [tmp_path / "nowhere", study, tmp_path / "notes.txt"]
+    run = segment_all(given, tmp_path / "out", **options)
+    assert list(run.done) == [study.name]
+    assert run.errors["nowhere"].startswith("There is nothing at ")
+    assert "is neither a folder, a NIfTI file nor" in run.errors["notes.txt"]
+    assert json.loads((tmp_path / "out" / "errors.json").read_text()) == run.errors
+    with pytest.raises(InputError, match=r"There is nothing at .*nowhere"):
+        segment_all([tmp_path / "nowhere", tmp_path / "notes.txt"], tmp_path / "none", **options)
+    assert not (tmp_path / "none").exists()
 
 
 def test_odd_names_and_places(studies, options, tmp_path):
@@ -254,15 +439,9 @@ def test_a_brain_mask_that_is_given(studies, options, tmp_path):
     assert not inside[half == 0].any()
 
 
-@pytest.fixture
-def dicom_study(tmp_path):
-    folder = tmp_path / "from the scanner"
-    write_dicom_phantom(folder, make_phantom(4, size="small"))
-    return folder
-
-
 def test_a_dicom_study_gets_seg_and_sr_on_the_grid_of_t1c(dicom_study, options, tmp_path):
     pytest.importorskip("highdicom")
+    options["outputs"] = Outputs(report=False)
     run = segment_all([dicom_study], tmp_path / "out", **options)
     (written,) = run.done.values()
     assert written.label_map == tmp_path / "out" / "from_the_scanner_seg.nii.gz"
@@ -275,8 +454,58 @@ def test_a_dicom_study_gets_seg_and_sr_on_the_grid_of_t1c(dicom_study, options, 
     assert not list((tmp_path / "out").glob(".tmp*"))
     same = make_phantom(4, size="small").label.shape
     assert nib.load(written.label_map).shape == same
+    assert all(path.is_file() for path in written.dicom_files)
     again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
     assert again.kept == ("from_the_scanner",)
+    written.dicom_files[0].unlink()
+    again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
+    assert list(again.done) == ["from_the_scanner"]
+
+
+def test_dicom_that_cannot_be_written_is_no_complete_result(
+    dicom_study, options, tmp_path, monkeypatch, capsys
+):
+    def refuse(*args, **more):
+        raise DependencyError("Writing DICOM SEG and SR needs highdicom.")
+
+    options["outputs"] = Outputs(report=False)
+    before = segment_all([dicom_study], tmp_path / "out", **options)
+    assert list((tmp_path / "out" / "from_the_scanner" / "dicom").iterdir())
+    monkeypatch.setattr("monai_tumor.services.pipeline.export_mask", refuse)
+    run = segment_all([dicom_study], tmp_path / "out", **options)
+    assert before.complete
+    assert not run.complete
+    assert "no dicom was written: Writing DICOM SEG and SR needs highdicom." in str(run)
+    record = json.loads((tmp_path / "out" / "from_the_scanner_seg.json").read_text())
+    assert record["not_written"] == {"dicom": "Writing DICOM SEG and SR needs highdicom."}
+    assert not (tmp_path / "out" / "from_the_scanner" / "dicom").exists()
+    monkeypatch.undo()
+    again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
+    assert list(again.done) == ["from_the_scanner"]
+
+
+def test_dicom_is_converted_when_its_turn_comes(dicom_study, options, tmp_path, monkeypatch):
+    """And no study's working files outlast it."""
+    write_dicom_phantom(tmp_path / "second", make_phantom(5, size="small"))
+    seen = []
+    scratch = tmp_path / "out" / ".tmp-segment"
+
+    def predict(self, prepared):
+        seen.append(sorted(path.name for path in scratch.iterdir()))
+        return wrapped(self, prepared)
+
+    wrapped = module.Segmenter.predict
+    monkeypatch.setattr(module.Segmenter, "predict", predict)
+    ended = []
+    segment_all(
+        [dicom_study, tmp_path / "second"],
+        tmp_path / "out",
+        on_study=lambda name, *_: ended.append(sorted(path.name for path in scratch.iterdir())),
+        **options,
+    )
+    assert "from_the_scanner" in seen[0]
+    assert "from_the_scanner" not in ended[0]
+    assert ended[-1] == []
 
 
 def test_an_archive_of_dicom_is_what_the_folder_is(dicom_study, options, tmp_path):
@@ -294,17 +523,16 @@ def test_a_result_of_dicom_can_be_saved(dicom_study, tiny_bundle, tmp_path):
 
 
 def test_results_never_lie_among_the_dicom_files(dicom_study, options):
-    with pytest.raises(InputError, match="among the DICOM files"):
-        segment_all([dicom_study], dicom_study / "results", **options)
+    same = dicom_study.rename(dicom_study.with_name("from_the_scanner"))
+    for output in (same / "results", same, same.parent):
+        with pytest.raises(InputError, match="among the DICOM files"):
+            segment_all([same], output, **options)
 
 
 def test_two_dicom_studies_in_one_folder_are_kept_apart(dicom_study, tmp_path):
     write_dicom_phantom(dicom_study / "second", make_phantom(5, size="small"))
     found = plan([dicom_study])
-    assert [source.name for source in found.sources] == [
-        "from_the_scanner",
-        "from_the_scanner_2",
-    ]
+    assert [source.name for source in found.sources] == ["from_the_scanner", "second"]
     for source in found.sources:
         assert len({one.study_uid for one in source.origin.series.values()}) == 1
 
@@ -324,7 +552,7 @@ def test_a_series_can_be_named(dicom_study):
     (chosen,) = plan([dicom_study], series={"t1c": other}).sources
     assert chosen.origin.series["t1c"].series_uid == other
     wrong = plan([dicom_study], series={"t1c": "1.2.3"})
-    assert "'1.2.3' names 0 series for t1c" in wrong.errors["from the scanner"]
+    assert "'1.2.3' names 0 series for t1c" in wrong.errors["from_the_scanner"]
 
 
 def test_a_dry_run_says_what_is_there(studies):
@@ -365,6 +593,14 @@ def test_command_line(studies, tmp_path, capsys, tiny_bundle, monkeypatch):
     assert code == 3
     assert sorted(shown["done"]) == ["BraTS-GLI-00001-000", "BraTS-GLI-00002-000"]
     assert list(shown["errors"]) == ["BraTS-GLI-00003-000"]
+
+    def broken(*args, **more):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module.Segmenter, "predict", broken)
+    code = cli.main(["segment", str(studies), "-o", str(tmp_path / "out"), *asked])
+    assert code == 1
+    assert len(json.loads(capsys.readouterr().out)["defects"]) == 2
 
 
 def test_command_line_without_weights(studies, tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_tumor.errors import StudyError
+from monai_tumor.errors import InputError, StudyError
 from monai_tumor.transforms import SaveOnInputGridd
 
 SHAPE = (5, 6, 7)
@@ -166,12 +166,12 @@ def test_truth_of_the_same_name_is_not_replaced(tmp_path):
     before = truth.read_bytes()
     expected = (
         f"{truth} is there and is not a result of ours (P1_seg.json does not say so); "
-        "choose another folder with --output_dir, or move it away."
+        "choose another output folder, or move it away."
     )
     for sidecar in (None, "not JSON", '{"EchoTime": 0.1}'):
         if sidecar:
             (tmp_path / "P1_seg.json").write_text(sidecar)
-        with pytest.raises(StudyError, match=f"^{re.escape(expected)}$"):
+        with pytest.raises(InputError, match=f"^{re.escape(expected)}$"):
             SaveOnInputGridd("pred", tmp_path)(result(path))
         assert truth.read_bytes() == before
 
@@ -180,7 +180,7 @@ def test_a_sidecar_of_someone_else_is_not_replaced(tmp_path):
     path = reference(tmp_path / "t1n.nii.gz")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "P1_seg.json").write_text('{"EchoTime": 0.1}')
-    with pytest.raises(StudyError, match=r"P1_seg.json is there and is not a result of ours"):
+    with pytest.raises(InputError, match=r"P1_seg.json is there and is not a result of ours"):
         SaveOnInputGridd("pred", tmp_path / "out")(result(path))
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["P1_seg.json"]
 
