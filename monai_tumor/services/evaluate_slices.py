@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_tumor.data.slices import leak_told
 from monai_tumor.errors import InputError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import (
@@ -169,19 +170,14 @@ def _evaluated(
     scores = {title: classification_scores(one, **options) for title, one in sets.items()}
     scores["validation"] = classification_scores(validation, **options, intervals=False)
     before = classification_scores(test, intervals=False).figures["ece"].value
-    return SliceEvaluation(scores, temperature, threshold, before, _stamp(facts), facts, weights)
-
-
-def _stamp(facts: Mapping[str, Any]) -> str:
-    leak = facts.get("split", {}).get("leak")
-    if leak is None:
-        return "It is not known whether this split leaks."
-    bad = [side for side in leak["sides"] if side["leaking"]]
-    if not bad:
-        return "No leak: no twins and no patient on two sides."
-    told = [f"{100 * s['share']:.1f}% of {s['slices']} {s['side']} slices" for s in bad]
-    return (
-        f"LEAKING SPLIT, results are too good: {'; '.join(told)} have a twin that was learnt from."
+    return SliceEvaluation(
+        scores,
+        temperature,
+        threshold,
+        before,
+        leak_told(facts.get("split", {}).get("leak")),
+        facts,
+        weights,
     )
 
 
