@@ -180,9 +180,23 @@ def test_report_shows_baseline_leak_and_both_figures(trained, tmp_path):
     ensemble = evaluate_slices(
         [folder / "test.json"] * 2, [folder / "validation.json"] * 2, ensemble="stacking"
     )
+    assert "LEAKING SPLIT" in ensemble.stamp
     assert ensemble.weights == pytest.approx((0.5, 0.5))
     accuracy = ensemble.scores[WHOLE].figures["accuracy"].value
     assert accuracy == found.scores[WHOLE].figures["accuracy"].value
+
+
+def test_command_line_scores_an_ensemble(trained, tmp_path, capsys):
+    runs = [str(trained)] * 2
+    assert main(["score", *runs, "--ensemble", "accuracy", "-o", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    validation, _ = Predictions.load(trained / "evaluation" / "validation.json")
+    accuracy = (validation.logits.argmax(axis=1) == validation.labels).mean()
+    assert found["ensemble_weights"] == pytest.approx([accuracy, accuracy])
+    assert "LEAKING SPLIT" in found["leak"]
+    assert (tmp_path / "report.html").is_file()
+    assert main(["score", *runs, "--threshold", "0.9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] == 0.9
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +235,10 @@ def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):
     )  # fmt: skip
     with (tmp_path / "predictions.csv").open() as table:
         rows = list(csv.DictReader(table))
+    made_by = json.loads((tmp_path / "predictions.json").read_text())["made_by"]
+    assert "LEAKING SPLIT" in made_by["options"]["split"]
     for result, row in zip(python, rows, strict=True):
+        assert "LEAKING SPLIT" in result.as_dict()["made_by"]["weights"][0]["split"]
         assert Path(row["image"]) == result.image
         for name in CLASSES:
             assert float(row[name]) == pytest.approx(result.probabilities[name], abs=1e-6)
@@ -250,6 +267,7 @@ def test_command_line_says_class_gate_and_where_it_looked(
     main(["classify", str(picture)])
     out = capsys.readouterr().out
     assert "Research use only" in out
+    assert "LEAKING SPLIT, results are too good: 16.7% of 48 test slices" in out
     assert "stage" not in out.lower()
 
 

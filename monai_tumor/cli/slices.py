@@ -78,12 +78,51 @@ def _classify(options: argparse.Namespace) -> Any:
         )
 
 
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="output_dir of a training that was evaluated on test and validation; several, an"
+        " ensemble",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="folder for scores.json, report.html")
+    parser.add_argument(
+        "--ensemble",
+        choices=["mean", "accuracy", "stacking"],
+        default="mean",
+        help="how members are weighted, by validation alone (mean)",
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="of the second of two classes (chosen on validation)"
+    )
+
+
+def _score(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.evaluate_slices import evaluate_slices
+
+    folders = [run / "evaluation" for run in options.runs]
+    return evaluate_slices(
+        [folder / "test.json" for folder in folders],
+        [folder / "validation.json" for folder in folders],
+        output=options.output,
+        ensemble=options.ensemble,
+        threshold=options.threshold,
+    )
+
+
 COMMANDS = {
     "audit": Command(
         "Show what sets of 2D slices repeat, contradict and leak, within and between them.",
         _audit_arguments,
         _audit,
         left_out=lambda result: not result.clean,
+    ),
+    "score": Command(
+        "Score a slice classifier or an ensemble: figures with intervals, calibration, leaks.",
+        _score_arguments,
+        _score,
     ),
     "classify": Command(
         "Classify 2D slices: class, calibrated probability, a gate for what is no such slice.",
