@@ -266,17 +266,19 @@ def run(
 
 def load(
     bundle: str | Path,
+    workflow: Workflow = "inference",
     *,
     overlays: Sequence[str | Path] = (),
     trust: bool = False,
     **options: Any,
 ) -> Mapping[str, Any]:
-    """The parts of a bundle's inference, made when asked for: `load("brats_unetr")["network"]`.
+    """The parts of a bundle's workflow, made when asked for: `load("brats_unetr")["network"]`.
 
     For a caller who leads the studies through by himself; `run` does it all.
 
     Args:
         bundle: as in `run`, like the others.
+        workflow: likewise.
         overlays: likewise.
         trust: likewise.
         options: likewise.
@@ -286,7 +288,7 @@ def load(
     """
     hook = sys.excepthook
     try:
-        return _Parts(_opened(bundle, "inference", overlays, trust, options).parser)
+        return _Parts(_opened(bundle, workflow, overlays, trust, options).parser)
     finally:
         sys.excepthook = hook
 

@@ -22,6 +22,7 @@ from monai_tumor.inference import Classifier, classify
 from monai_tumor.metrics.predictions import Predictions
 from monai_tumor.paths import BUNDLES, SCHEMA
 from monai_tumor.services.evaluate_slices import CLEAN, WHOLE, evaluate_slices
+from monai_tumor.services.figures import figures
 from monai_tumor.services.slice_weights import export_slice_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
@@ -223,6 +224,24 @@ def _narrow_bundle(folder: Path) -> Path:
     meta["network_def"] |= {"widths": [8, 16], "blocks": 1}
     path.write_text(json.dumps(meta))
     return folder
+
+
+def test_a_training_is_drawn(trained, shipped, tmp_path):
+    made = figures(trained, tmp_path, image=2, bundle=shipped, trust=True)
+    assert {*made.files} >= {
+        "curve_loss", "curve_accuracy", "steps_loss", "steps_learning_rate", "confusion",
+        "features_00_input", "features_01_features.0", "sensitivity_specificity",
+    }  # fmt: skip
+    convolutions = [name for name in made.files if name.startswith("features_")]
+    assert len(convolutions) == 1 + 7  # the input; two of the stem, two a block, a shortcut
+    assert not made.left_out
+    assert "LEAKING SPLIT" in str(made)
+    with Image.open(made.files["confusion"]) as opened:
+        assert opened.width > 600
+    other = figures(trained, tmp_path / "b", image=3, bundle=shipped, trust=True)
+    name = "features_01_features.0"
+    assert made.files[name].read_bytes() != other.files[name].read_bytes()
+    assert made.files["confusion"].read_bytes() == other.files["confusion"].read_bytes()
 
 
 def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):

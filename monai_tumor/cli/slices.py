@@ -112,6 +112,43 @@ def _score(options: argparse.Namespace) -> Any:
     )
 
 
+def _figures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", type=Path, metavar="DATASET|RUN", help="slices, or the output_dir of a training"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the PNG files")
+    parser.add_argument(
+        "--image",
+        default=100,
+        type=_number_or_file,
+        metavar="N|FILE",
+        help="whose feature maps to draw: the Nth of the test side, or a file (100)",
+    )
+    parser.add_argument(
+        "--overlay",
+        action="append",
+        default=[],
+        help="whose augmentation to show, such as presets/efficientnet_mri",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _number_or_file(text: str) -> int | Path:
+    return int(text) if text.isdecimal() else Path(text)
+
+
+def _figures(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.figures import figures
+
+    return figures(
+        options.source,
+        options.output,
+        image=options.image,
+        overlays=options.overlay,
+        seed=options.seed,
+    )
+
+
 COMMANDS = {
     "audit": Command(
         "Show what sets of 2D slices repeat, contradict and leak, within and between them.",
@@ -123,6 +160,11 @@ COMMANDS = {
         "Score a slice classifier or an ensemble: figures with intervals, calibration, leaks.",
         _score_arguments,
         _score,
+    ),
+    "figures": Command(
+        "Draw a set of slices, or a training: samples, curves, feature maps, before and after.",
+        _figures_arguments,
+        _figures,
     ),
     "classify": Command(
         "Classify 2D slices: class, calibrated probability, a gate for what is no such slice.",
