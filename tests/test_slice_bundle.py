@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 import torch
 from bundle_runs import configs, workflow
 from PIL import Image
+from safetensors.torch import save_file
 from slice_pictures import CLASSES, make_set
 
 from monai_tumor import bundles
 from monai_tumor.cli import main
+from monai_tumor.data.slices import Preparation
 from monai_tumor.errors import BundleError, TrainingError
 from monai_tumor.files import sha256
 from monai_tumor.inference import Classifier, classify
 from monai_tumor.metrics.predictions import Predictions
+from monai_tumor.networks.slices import TanhCNN
 from monai_tumor.paths import BUNDLES, SCHEMA
 from monai_tumor.services.evaluate_slices import CLEAN, WHOLE, evaluate_slices
 from monai_tumor.services.figures import figures
@@ -261,6 +265,40 @@ def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):
         assert Path(row["image"]) == result.image
         for name in CLASSES:
             assert float(row[name]) == pytest.approx(result.probabilities[name], abs=1e-6)
+
+
+def test_command_line_python_and_bundle_give_the_same_probabilities(data, tmp_path, capsys):
+    """With weights by chance, of a network whose one logit stands for two classes."""
+    torch.manual_seed(0)
+    network = TanhCNN(size=64)
+    with torch.no_grad():
+        network.classifier[-1].weight.mul_(40)  # so that the probabilities differ
+    weights = tmp_path / "chance.safetensors"
+    save_file(network.state_dict(), weights)
+    seen = {"size": 64, "channels": 3, "mean": 0.0, "std": 1.0}
+    settings = {"network": "tanh_cnn", "classes": ", ".join(CLASSES), **seen}
+    settings["preprocessing"] = str(Preparation(**seen))
+    record = {"options": {"settings": settings}, "temperature": 1.7, "sha256": sha256(weights)}
+    weights.with_suffix(".json").write_text(json.dumps(record))
+    folder = data / "Testing" / "middle"
+    assert main(["classify", str(folder), "--weights", str(weights), "--json"]) == 0
+    command = [one["probabilities"] for one in json.loads(capsys.readouterr().out)["results"]]
+    python = [one.probabilities for one in classify(folder, weights=weights)]
+    options = {**seen, "classes": list(CLASSES), "weights": weights, "output_dir": tmp_path}
+    bundles.run(BUNDLE, "inference", overlays=["networks/tanh_cnn"], input=folder, **options)
+    with (tmp_path / "predictions.csv").open() as table:
+        bundle = [{name: float(row[name]) for name in CLASSES} for row in csv.DictReader(table)]
+    assert len(command) == len(python) == len(bundle) == 24
+    assert len({one["corner"] for one in command}) == 24
+    picture = Preparation(**seen).read(sorted(folder.glob("*.png"))[0])
+    with torch.inference_mode():
+        pixels = torch.from_numpy(picture[None]).expand(1, 3, 64, 64).float() / 255
+        logit = float(network.double()(pixels.double()))
+    assert command[0]["middle"] == pytest.approx(1 / (1 + math.exp(-logit / 1.7)), abs=1e-5)
+    for three in zip(command, python, bundle, strict=True):
+        for name in CLASSES:
+            values = [one[name] for one in three]
+            assert max(values) - min(values) <= 1e-6
 
 
 def test_command_line_says_class_gate_and_where_it_looked(
