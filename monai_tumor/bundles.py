@@ -8,6 +8,7 @@ import difflib
 import json
 import logging
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -50,6 +51,7 @@ class BundleInfo:
         members: bundles whose weights an ensemble takes, where it brings none of its own and each
             of them has some.
         eval_metrics: figures its authors state.
+        overlays: configs that it brings to be listed after its own, such as "networks/vgg19".
     """
 
     name: str
@@ -64,6 +66,7 @@ class BundleInfo:
     weights_sha256: str | None
     members: tuple[str, ...]
     eval_metrics: Mapping[str, Any]
+    overlays: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -80,6 +83,7 @@ class BundleInfo:
             "weights_sha256": self.weights_sha256,
             "members": list(self.members),
             "eval_metrics": dict(self.eval_metrics),
+            "overlays": list(self.overlays),
         }
 
     def __str__(self) -> str:
@@ -91,15 +95,19 @@ class BundleInfo:
         if self.weights is not None:
             weights = f"{self.weights.name} (SHA-256 {self.weights_sha256})"
         scores = ", ".join(f"{k} {v}" for k, v in self.eval_metrics.items()) or "none stated"
-        return "\n".join(
-            (
-                f"{self.name} {self.version}: {self.task}",
-                f"  input    {', '.join(self.modalities)}; window {window} voxels",
-                f"  output   {', '.join(self.regions)}",
-                f"  weights  {weights}",
-                f"  scores   {scores}",
-            )
-        )
+        lines = [
+            f"{self.name} {self.version}: {self.task}",
+            f"  input    {', '.join(self.modalities)}; window {window} voxels",
+            f"  output   {', '.join(self.regions)}",
+            f"  weights  {weights}",
+            f"  scores   {scores}",
+        ]
+        folders = dict.fromkeys(name.partition("/")[0] for name in self.overlays)
+        for folder in folders:
+            names = [n.partition("/")[2] for n in self.overlays if n.startswith(f"{folder}/")]
+            text = f"  {folder:<8} {', '.join(names)}"
+            lines.append(textwrap.fill(text, 100, subsequent_indent=11 * " "))
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -197,6 +205,10 @@ def describe(bundle: str | Path) -> BundleInfo:
         weights_sha256=None if weights is None else sha256(weights),
         members=() if weights else _with_weights(meta.get("members", ())),
         eval_metrics=meta.get("eval_metrics", {}),
+        overlays=tuple(
+            file.relative_to(path.parent).with_suffix("").as_posix()
+            for file in sorted(path.parent.glob("*/*.yaml"))
+        ),
     )
 
 
@@ -254,17 +266,19 @@ def run(
 
 def load(
     bundle: str | Path,
+    workflow: Workflow = "inference",
     *,
     overlays: Sequence[str | Path] = (),
     trust: bool = False,
     **options: Any,
 ) -> Mapping[str, Any]:
-    """The parts of a bundle's inference, made when asked for: `load("brats_unetr")["network"]`.
+    """The parts of a bundle's workflow, made when asked for: `load("brats_unetr")["network"]`.
 
     For a caller who leads the studies through by himself; `run` does it all.
 
     Args:
         bundle: as in `run`, like the others.
+        workflow: likewise.
         overlays: likewise.
         trust: likewise.
         options: likewise.
@@ -274,7 +288,7 @@ def load(
     """
     hook = sys.excepthook
     try:
-        return _Parts(_opened(bundle, "inference", overlays, trust, options).parser)
+        return _Parts(_opened(bundle, workflow, overlays, trust, options).parser)
     finally:
         sys.excepthook = hook
 

@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -12,16 +13,20 @@ import pytest
 import torch
 from bundle_runs import configs, workflow
 from PIL import Image
+from safetensors.torch import save_file
 from slice_pictures import CLASSES, make_set
 
 from monai_tumor import bundles
 from monai_tumor.cli import main
+from monai_tumor.data.slices import Preparation
 from monai_tumor.errors import BundleError, TrainingError
 from monai_tumor.files import sha256
 from monai_tumor.inference import Classifier, classify
 from monai_tumor.metrics.predictions import Predictions
+from monai_tumor.networks.slices import TanhCNN
 from monai_tumor.paths import BUNDLES, SCHEMA
 from monai_tumor.services.evaluate_slices import CLEAN, WHOLE, evaluate_slices
+from monai_tumor.services.figures import figures
 from monai_tumor.services.slice_weights import export_slice_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader")
@@ -180,9 +185,23 @@ def test_report_shows_baseline_leak_and_both_figures(trained, tmp_path):
     ensemble = evaluate_slices(
         [folder / "test.json"] * 2, [folder / "validation.json"] * 2, ensemble="stacking"
     )
+    assert "LEAKING SPLIT" in ensemble.stamp
     assert ensemble.weights == pytest.approx((0.5, 0.5))
     accuracy = ensemble.scores[WHOLE].figures["accuracy"].value
     assert accuracy == found.scores[WHOLE].figures["accuracy"].value
+
+
+def test_command_line_scores_an_ensemble(trained, tmp_path, capsys):
+    runs = [str(trained)] * 2
+    assert main(["score", *runs, "--ensemble", "accuracy", "-o", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    validation, _ = Predictions.load(trained / "evaluation" / "validation.json")
+    accuracy = (validation.logits.argmax(axis=1) == validation.labels).mean()
+    assert found["ensemble_weights"] == pytest.approx([accuracy, accuracy])
+    assert "LEAKING SPLIT" in found["leak"]
+    assert (tmp_path / "report.html").is_file()
+    assert main(["score", *runs, "--threshold", "0.9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["threshold"] == 0.9
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +230,24 @@ def _narrow_bundle(folder: Path) -> Path:
     return folder
 
 
+def test_a_training_is_drawn(trained, shipped, tmp_path):
+    made = figures(trained, tmp_path, image=2, bundle=shipped, trust=True)
+    assert {*made.files} >= {
+        "curve_loss", "curve_accuracy", "steps_loss", "steps_learning_rate", "confusion",
+        "features_00_input", "features_01_features.0", "sensitivity_specificity",
+    }  # fmt: skip
+    convolutions = [name for name in made.files if name.startswith("features_")]
+    assert len(convolutions) == 1 + 7  # the input; two of the stem, two a block, a shortcut
+    assert not made.left_out
+    assert "LEAKING SPLIT" in str(made)
+    with Image.open(made.files["confusion"]) as opened:
+        assert opened.width > 600
+    other = figures(trained, tmp_path / "b", image=3, bundle=shipped, trust=True)
+    name = "features_01_features.0"
+    assert made.files[name].read_bytes() != other.files[name].read_bytes()
+    assert made.files["confusion"].read_bytes() == other.files["confusion"].read_bytes()
+
+
 def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):
     folder = data / "Testing" / "corner"
     python = classify(folder, bundle=shipped, trust=True)
@@ -221,10 +258,47 @@ def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):
     )  # fmt: skip
     with (tmp_path / "predictions.csv").open() as table:
         rows = list(csv.DictReader(table))
+    made_by = json.loads((tmp_path / "predictions.json").read_text())["made_by"]
+    assert "LEAKING SPLIT" in made_by["options"]["split"]
     for result, row in zip(python, rows, strict=True):
+        assert "LEAKING SPLIT" in result.as_dict()["made_by"]["weights"][0]["split"]
         assert Path(row["image"]) == result.image
         for name in CLASSES:
             assert float(row[name]) == pytest.approx(result.probabilities[name], abs=1e-6)
+
+
+def test_command_line_python_and_bundle_give_the_same_probabilities(data, tmp_path, capsys):
+    """With weights by chance, of a network whose one logit stands for two classes."""
+    torch.manual_seed(0)
+    network = TanhCNN(size=64)
+    with torch.no_grad():
+        network.classifier[-1].weight.mul_(40)  # so that the probabilities differ
+    weights = tmp_path / "chance.safetensors"
+    save_file(network.state_dict(), weights)
+    seen = {"size": 64, "channels": 3, "mean": 0.0, "std": 1.0}
+    settings = {"network": "tanh_cnn", "classes": ", ".join(CLASSES), **seen}
+    settings["preprocessing"] = str(Preparation(**seen))
+    record = {"options": {"settings": settings}, "temperature": 1.7, "sha256": sha256(weights)}
+    weights.with_suffix(".json").write_text(json.dumps(record))
+    folder = data / "Testing" / "middle"
+    assert main(["classify", str(folder), "--weights", str(weights), "--json"]) == 0
+    command = [one["probabilities"] for one in json.loads(capsys.readouterr().out)["results"]]
+    python = [one.probabilities for one in classify(folder, weights=weights)]
+    options = {**seen, "classes": list(CLASSES), "weights": weights, "output_dir": tmp_path}
+    bundles.run(BUNDLE, "inference", overlays=["networks/tanh_cnn"], input=folder, **options)
+    with (tmp_path / "predictions.csv").open() as table:
+        bundle = [{name: float(row[name]) for name in CLASSES} for row in csv.DictReader(table)]
+    assert len(command) == len(python) == len(bundle) == 24
+    assert len({one["corner"] for one in command}) == 24
+    picture = Preparation(**seen).read(sorted(folder.glob("*.png"))[0])
+    with torch.inference_mode():
+        pixels = torch.from_numpy(picture[None]).expand(1, 3, 64, 64).float() / 255
+        logit = float(network.double()(pixels.double()))
+    assert command[0]["middle"] == pytest.approx(1 / (1 + math.exp(-logit / 1.7)), abs=1e-5)
+    for three in zip(command, python, bundle, strict=True):
+        for name in CLASSES:
+            values = [one[name] for one in three]
+            assert max(values) - min(values) <= 1e-6
 
 
 def test_command_line_says_class_gate_and_where_it_looked(
@@ -250,6 +324,7 @@ def test_command_line_says_class_gate_and_where_it_looked(
     main(["classify", str(picture)])
     out = capsys.readouterr().out
     assert "Research use only" in out
+    assert "LEAKING SPLIT, results are too good: 16.7% of 48 test slices" in out
     assert "stage" not in out.lower()
 
 

@@ -78,12 +78,93 @@ def _classify(options: argparse.Namespace) -> Any:
         )
 
 
+def _score_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="output_dir of a training that was evaluated on test and validation; several, an"
+        " ensemble",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="folder for scores.json, report.html")
+    parser.add_argument(
+        "--ensemble",
+        choices=["mean", "accuracy", "stacking"],
+        default="mean",
+        help="how members are weighted, by validation alone (mean)",
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="of the second of two classes (chosen on validation)"
+    )
+
+
+def _score(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.evaluate_slices import evaluate_slices
+
+    folders = [run / "evaluation" for run in options.runs]
+    return evaluate_slices(
+        [folder / "test.json" for folder in folders],
+        [folder / "validation.json" for folder in folders],
+        output=options.output,
+        ensemble=options.ensemble,
+        threshold=options.threshold,
+    )
+
+
+def _figures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", type=Path, metavar="DATASET|RUN", help="slices, or the output_dir of a training"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the PNG files")
+    parser.add_argument(
+        "--image",
+        default=100,
+        type=_number_or_file,
+        metavar="N|FILE",
+        help="whose feature maps to draw: the Nth of the test side, or a file (100)",
+    )
+    parser.add_argument(
+        "--overlay",
+        action="append",
+        default=[],
+        help="whose augmentation to show, such as presets/efficientnet_mri",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _number_or_file(text: str) -> int | Path:
+    return int(text) if text.isdecimal() else Path(text)
+
+
+def _figures(options: argparse.Namespace) -> Any:
+    from monai_tumor.services.figures import figures
+
+    return figures(
+        options.source,
+        options.output,
+        image=options.image,
+        overlays=options.overlay,
+        seed=options.seed,
+    )
+
+
 COMMANDS = {
     "audit": Command(
         "Show what sets of 2D slices repeat, contradict and leak, within and between them.",
         _audit_arguments,
         _audit,
         left_out=lambda result: not result.clean,
+    ),
+    "score": Command(
+        "Score a slice classifier or an ensemble: figures with intervals, calibration, leaks.",
+        _score_arguments,
+        _score,
+    ),
+    "figures": Command(
+        "Draw a set of slices, or a training: samples, curves, feature maps, before and after.",
+        _figures_arguments,
+        _figures,
     ),
     "classify": Command(
         "Classify 2D slices: class, calibrated probability, a gate for what is no such slice.",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monai_tumor.bundles import load
-from monai_tumor.data.slices import Preparation, slices_to_classify
+from monai_tumor.data.slices import Preparation, leak_of_weights, slices_to_classify
 from monai_tumor.errors import BundleError
 from monai_tumor.explain import Explanation, Gate, Verdict, explain, explanation_picture
 from monai_tumor.files import sha256
@@ -40,7 +40,7 @@ class ClassResult:
         verdict: of the gate; None where the weights bring none.
         explanation: where the network looked, if that was asked for.
         picture: of the explanation.
-        provenance: bundle, weights and their SHA-256, temperature.
+        provenance: bundle, weights and their SHA-256, temperature, whether their split leaks.
     """
 
     image: Path
@@ -255,6 +255,7 @@ def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any])
         "sha256": sha256(weights),
         "network": name,
         "temperature": parts["temperature"],
+        "split": leak_of_weights(weights),
     }
     classes = tuple(parts["classes"])
     preparation, prepare = parts["preparation"], parts["prepare_batch"]

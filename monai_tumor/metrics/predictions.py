@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class Predictions:
         groups: what belongs together in the bootstrap, one a slice; empty where each stands alone.
         leaks: whether a twin of the slice was learnt from, [slices]; None where not known.
         neighbours: class of the most alike slice learnt from, [slices]; None where not known.
+        columns: what else a table says of the slices: name -> a value each, "" where it says none.
     """
 
     logits: NDArray[np.float64]
@@ -37,6 +38,7 @@ class Predictions:
     groups: tuple[str, ...] = ()
     leaks: NDArray[np.bool_] | None = None
     neighbours: NDArray[np.int64] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -48,9 +50,11 @@ class Predictions:
             )
         if not np.isfinite(self.logits).all():
             raise InputError("Some logits are not finite; the network or its weights are damaged.")
-        beside = (self.names, self.groups, self.leaks, self.neighbours)
+        beside = (self.names, self.groups, self.leaks, self.neighbours, *self.columns.values())
         if any(one is not None and len(one) not in (0, count) for one in beside):
-            raise InputError(f"Names, groups, leaks or neighbours are not those of {count} slices.")
+            raise InputError(
+                f"Names, groups, leaks, neighbours or columns are not those of {count} slices."
+            )
 
     def __len__(self) -> int:
         """How many slices."""
@@ -64,7 +68,7 @@ class Predictions:
         classes: Sequence[str],
         items: Sequence[Mapping[str, Any]],
     ) -> "Predictions":
-        """With what the items of a data set know: "image", "group", "leaks", "neighbour"."""
+        """With what a data set's items know: "image", "group", "leaks", "neighbour", "columns"."""
 
         def known(key: str) -> bool:
             return bool(items) and all(key in item for item in items)
@@ -77,18 +81,28 @@ class Predictions:
             tuple(str(item["group"]) for item in items) if known("group") else (),
             np.array([item["leaks"] for item in items], bool) if known("leaks") else None,
             np.array([i["neighbour"] for i in items], np.int64) if known("neighbour") else None,
+            {
+                name: tuple(str(item.get("columns", {}).get(name, "")) for item in items)
+                for name in dict.fromkeys(n for item in items for n in item.get("columns", {}))
+            },
         )
 
-    def only(self, chosen: NDArray[np.bool_]) -> "Predictions":
-        """Those of some slices, [slices]."""
+    def only(self, chosen: NDArray[Any]) -> "Predictions":
+        """Those of some slices: their numbers, or whether each is meant, [slices]."""
+        kept = np.arange(len(self))[chosen].tolist()
+
+        def of(values: Sequence[str]) -> tuple[str, ...]:
+            return tuple(values[n] for n in kept) if values else ()
+
         return Predictions(
-            self.logits[chosen],
-            self.labels[chosen],
+            self.logits[kept],
+            self.labels[kept],
             self.classes,
-            tuple(name for name, kept in zip(self.names, chosen, strict=False) if kept),
-            tuple(name for name, kept in zip(self.groups, chosen, strict=False) if kept),
-            None if self.leaks is None else self.leaks[chosen],
-            None if self.neighbours is None else self.neighbours[chosen],
+            of(self.names),
+            of(self.groups),
+            None if self.leaks is None else self.leaks[kept],
+            None if self.neighbours is None else self.neighbours[kept],
+            {name: of(values) for name, values in self.columns.items()},
         )
 
     def save(self, path: Path, facts: Mapping[str, Any] | None = None) -> Path:
@@ -103,6 +117,7 @@ class Predictions:
             "logits": np.round(self.logits, 6).tolist(),
             "leaks": None if self.leaks is None else self.leaks.tolist(),
             "neighbours": None if self.neighbours is None else self.neighbours.tolist(),
+            "columns": {name: list(values) for name, values in self.columns.items()},
             "facts": dict(facts or {}),
         }
         write_json(path, content)
@@ -129,6 +144,7 @@ class Predictions:
             tuple(content["groups"]),
             None if content["leaks"] is None else np.array(content["leaks"], bool),
             None if content["neighbours"] is None else np.array(content["neighbours"], np.int64),
+            {name: tuple(values) for name, values in content.get("columns", {}).items()},
         )
         return found, content["facts"]
 
@@ -148,11 +164,33 @@ def combined(members: Sequence[Predictions], weights: Sequence[float] | None = N
     shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
     mean = np.tensordot(shares / shares.sum(), chances, axes=1)
     first = members[0]
-    logits = np.log(np.maximum(mean, 1e-12))
-    return Predictions(
-        logits, first.labels, first.classes, first.names, first.groups, first.leaks,
-        first.neighbours,
-    )  # fmt: skip
+    return replace(first, logits=np.log(np.maximum(mean, 1e-12)))
+
+
+def joined(folds: Sequence[Predictions]) -> Predictions:
+    """What the members of a cross-validation said of the slices that each did not learn from.
+
+    Args:
+        folds: of one network, a fold each.
+
+    Returns:
+        all slices, in the order of their names; without what depends on the fold: leaks and
+        neighbours.
+
+    Raises:
+        InputError: a slice is in two folds, or is not named.
+    """
+    names = [name for one in folds for name in one.names]
+    if len(set(names)) < sum(map(len, folds)) or len({one.classes for one in folds}) > 1:
+        raise InputError("These predictions are not of the folds of one cross-validation.")
+    whole = Predictions(
+        np.concatenate([one.logits for one in folds]),
+        np.concatenate([one.labels for one in folds]),
+        folds[0].classes,
+        tuple(names),
+        tuple(group for one in folds for group in one.groups),
+    )
+    return whole.only(np.argsort(np.array(names), kind="stable"))
 
 
 def accuracy_weights(validation: Sequence[Predictions]) -> list[float]:

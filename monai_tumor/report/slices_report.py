@@ -28,7 +28,10 @@ _PIXELS = 300
 
 
 def slices_page(
-    name: str, scores: Mapping[str, ClassificationScores], facts: Mapping[str, Any]
+    name: str,
+    scores: Mapping[str, ClassificationScores],
+    facts: Mapping[str, Any],
+    subgroups: Mapping[str, ClassificationScores] | None = None,
 ) -> str:
     """The page of an evaluation.
 
@@ -36,12 +39,14 @@ def slices_page(
         name: of the data set.
         scores: title of a set of slices -> its scores; the first is the one to show in full.
         facts: "stamp" (one line), "made_by" (name -> text), "before" (ECE before calibration).
+        subgroups: "scanner: A" -> scores of its slices.
     """
     first = next(iter(scores.values()))
     sections = [
         section("The split", f"<p><b>{escape(str(facts['stamp']))}</b></p>\n"),
         section("Scores", _scores(scores), note(_NOTE)),
         section("Each class", _classes(first)),
+        *([section("Subgroups", _subgroups(subgroups), note(_FEW))] if subgroups else ()),
         section(
             "Confusion and calibration",
             figure(
@@ -62,6 +67,9 @@ _NOTE = (
     " The nearest neighbour takes the class of the most alike slice that was learnt from, by raw"
     " pixels: it understands nothing, so what a model has over it is what it may have learnt."
 )
+
+
+_FEW = "Of the test side. Where an interval is wide the subgroup is small, and says little."
 
 
 def reliability_picture(bins: Sequence[Bin], side: int = _PIXELS) -> Image.Image:
@@ -99,6 +107,21 @@ def _scores(scores: Mapping[str, ClassificationScores]) -> str:
     )
     shares = ["" if one.leaking is None else f"{100 * one.leaking:.1f}%" for one in scores.values()]
     rows.insert(2, ["slices that leak", *shares])
+    return table(head, rows)
+
+
+def _subgroups(subgroups: Mapping[str, ClassificationScores]) -> str:
+    keys = ("accuracy", "balanced_accuracy", "f1")
+    head = ["", "slices", *(escape(NAMES[key]) for key in keys), "nearest neighbour, accuracy"]
+    rows = [
+        [
+            escape(title),
+            str(one.count),
+            *(_cell(one.figures.get(key)) for key in keys),
+            _cell(one.neighbour),
+        ]
+        for title, one in subgroups.items()
+    ]
     return table(head, rows)
 
 

@@ -46,6 +46,9 @@ class ClassificationRun:
             if result.explanation is not None and not result.explanation.depends_on_weights:
                 lines.append(f"{result.image.name}: {result.explanation}")
         lines += [f"{name}: error: {reason}" for name, reason in self.errors.items()]
+        if self.results:
+            for file in self.results[0].provenance["weights"]:
+                lines.append(f"test scores of {file['file']}: {file['split']}")
         if self.folder is not None:
             lines.append(f"explanations: {self.folder}")
         return "\n".join([*lines, INTENDED_USE])

@@ -1,10 +1,13 @@
 """What a classifier of slices scores: on the test side whole, and without what leaks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from monai_tumor.data.slices import leak_told
 from monai_tumor.errors import InputError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import (
@@ -13,19 +16,16 @@ from monai_tumor.metrics.classification import (
     classification_scores,
     fit_temperature,
 )
-from monai_tumor.metrics.predictions import (
-    Predictions,
-    accuracy_weights,
-    combined,
-    stacking_weights,
-)
+from monai_tumor.metrics.predictions import Predictions
 from monai_tumor.provenance import INTENDED_USE
 from monai_tumor.report.slices_report import slices_page
+from monai_tumor.services.slice_ensemble import WAYS, Ensemble, ensemble_of
 
 FORMAT = "monai-tumor slice evaluation"
 FORMAT_VERSION = 1
 WHOLE, CLEAN = "all test slices", "without those that leak"
-WAYS = ("mean", "accuracy", "stacking")
+_MOST_SUBGROUPS = 20  # a column of more values, such as a date, parts nothing
+__all__ = ["CLEAN", "WAYS", "WHOLE", "SliceEvaluation", "evaluate_slices"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class SliceEvaluation:
         stamp: what leaks between the sides, in one line.
         facts: of the split and how it was made, JSON-ready.
         weights: of an ensemble's members.
+        subgroups: "scanner: A" -> scores of its test slices, where a table has more columns.
     """
 
     scores: Mapping[str, ClassificationScores]
@@ -50,6 +51,7 @@ class SliceEvaluation:
     stamp: str
     facts: Mapping[str, Any]
     weights: tuple[float, ...] = ()
+    subgroups: Mapping[str, ClassificationScores] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -58,6 +60,7 @@ class SliceEvaluation:
             "format_version": FORMAT_VERSION,
             "intended_use": INTENDED_USE,
             "scores": {title: scores.as_dict() for title, scores in self.scores.items()},
+            "subgroups": {title: scores.as_dict() for title, scores in self.subgroups.items()},
             "temperature": self.temperature,
             "threshold": self.threshold,
             "ece_before_calibration": self.before,
@@ -71,6 +74,8 @@ class SliceEvaluation:
         lines = [self.stamp]
         for title, scores in self.scores.items():
             lines += [f"{title}: {scores}"]
+        for title, scores in self.subgroups.items():
+            lines.append(f"{title}: {scores.count} slices, accuracy {scores.figures['accuracy']}")
         return "\n".join(lines)
 
     def write(self, folder: Path | str) -> tuple[Path, Path]:
@@ -96,6 +101,7 @@ class SliceEvaluation:
             Path(str(told["data"])).name,
             self.scores,
             {"stamp": self.stamp, "made_by": told, "before": self.before},
+            self.subgroups,
         )
         write_json(folder / "scores.json", self.as_dict())
         write_text(folder / "report.html", page)
@@ -108,6 +114,7 @@ def evaluate_slices(
     *,
     output: Path | str | None = None,
     ensemble: str = "mean",
+    threshold: float | None = None,
     seed: int = 0,
 ) -> SliceEvaluation:
     """Score predictions that the bundle's evaluation wrote.
@@ -116,11 +123,12 @@ def evaluate_slices(
 
     Args:
         test: `test.json` of a classifier; of several, which are an ensemble.
-        validation: their `validation.json`, in the same order. Members of one ensemble must share
-            the test side; where their validation sides differ (folds), their weights are their own
-            accuracies, and stacking is refused.
+        validation: their `validation.json`, in the same order. Members of one ensemble share the
+            test side, and either the validation side or they are all folds of a cross-validation.
         output: folder for `scores.json` and `report.html`.
         ensemble: "mean"; "accuracy" or "stacking" weigh the members.
+        threshold: of the second of two classes; by default what the training's `threshold` says,
+            else chosen on validation.
         seed: of the bootstrap.
 
     Raises:
@@ -128,61 +136,67 @@ def evaluate_slices(
     """
     if not test or len(test) != len(validation):
         raise InputError("Give as many files of validation predictions as of test, at least one.")
-    if ensemble not in WAYS:
-        raise InputError(f"Unknown ensemble {ensemble!r}; choose of {', '.join(WAYS)}.")
-    tests = [Predictions.load(path) for path in test]
+    loaded = [Predictions.load(path) for path in test]
     held = [Predictions.load(path)[0] for path in validation]
-    weights: list[float] = [1.0] * len(held)
-    if ensemble == "accuracy":
-        weights = accuracy_weights(held)
-    elif ensemble == "stacking":
-        weights = stacking_weights(held)
-    members = [one for one, _ in tests]
-    facts = tests[0][1]
-    if len(members) == 1:
-        tested, known = members[0], held[0]
-    else:
-        facts = {**facts, "made_by": _together([f.get("made_by", {}) for _, f in tests])}
-        tested = combined(members, weights)
-        same = all(one.names == held[0].names for one in held)
-        known = combined(held, weights) if same else held[0]
-    result = _evaluated(tested, known, facts, tuple(weights if len(members) > 1 else ()), seed)
+    told = [facts for _, facts in loaded]
+    settings = [f.get("made_by", {}).get("options", {}).get("settings", {}) for f in told]
+    networks = [str(one.get("network", "")) for one in settings]
+    made = ensemble_of([one for one, _ in loaded], held, networks, ensemble)
+    if threshold is None:
+        threshold = settings[0].get("threshold")
+    result = _evaluated(made, _facts(told), threshold, seed)
     if output is not None:
         result.write(output)
     return result
 
 
 def _evaluated(
-    test: Predictions,
-    validation: Predictions,
-    facts: Mapping[str, Any],
-    weights: tuple[float, ...],
-    seed: int,
+    made: Ensemble, facts: Mapping[str, Any], threshold: float | None, seed: int
 ) -> SliceEvaluation:
+    test, validation = made.test, made.validation
     temperature = fit_temperature(validation)
-    two = len(test.classes) == 2
-    threshold = choose_threshold(validation, temperature) if two else None
+    if threshold is None and len(test.classes) == 2:
+        threshold = choose_threshold(validation, temperature)
     options: dict[str, Any] = {"temperature": temperature, "threshold": threshold, "seed": seed}
     sets = {WHOLE: test}
     if test.leaks is not None and test.leaks.any() and not test.leaks.all():
         sets[CLEAN] = test.only(~test.leaks)
     scores = {title: classification_scores(one, **options) for title, one in sets.items()}
     scores["validation"] = classification_scores(validation, **options, intervals=False)
-    before = classification_scores(test, intervals=False).figures["ece"].value
-    return SliceEvaluation(scores, temperature, threshold, before, _stamp(facts), facts, weights)
-
-
-def _stamp(facts: Mapping[str, Any]) -> str:
-    leak = facts.get("split", {}).get("leak")
-    if leak is None:
-        return "It is not known whether this split leaks."
-    bad = [side for side in leak["sides"] if side["leaking"]]
-    if not bad:
-        return "No leak: no twins and no patient on two sides."
-    told = [f"{100 * s['share']:.1f}% of {s['slices']} {s['side']} slices" for s in bad]
-    return (
-        f"LEAKING SPLIT, results are too good: {'; '.join(told)} have a twin that was learnt from."
+    return SliceEvaluation(
+        scores=scores,
+        temperature=temperature,
+        threshold=threshold,
+        before=classification_scores(test, intervals=False).figures["ece"].value,
+        stamp=leak_told(facts.get("split", {}).get("leak")),
+        facts=facts,
+        weights=made.weights,
+        subgroups={
+            title: classification_scores(one, **options) for title, one in _subgroups(test).items()
+        },
     )
+
+
+def _subgroups(test: Predictions) -> dict[str, Predictions]:
+    """Such as "scanner: A" -> its slices; of columns that part the slices into a few."""
+    found = {}
+    for name, values in test.columns.items():
+        kinds = sorted({*values} - {""})
+        if 1 < len(kinds) <= _MOST_SUBGROUPS:
+            for kind in kinds:
+                found[f"{name}: {kind}"] = test.only(np.array([v == kind for v in values]))
+    return found
+
+
+def _facts(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the first member, with the weights of all; of a leaking split where any member has one."""
+    first = dict(told[0])
+    if len(told) == 1:
+        return first
+    splits = [facts.get("split", {}) for facts in told]
+    bad = [split for split in splits if (split.get("leak") or {}).get("leaking")]
+    made = _together([facts.get("made_by", {}) for facts in told])
+    return {**first, "made_by": made, "split": (bad or splits)[0]}
 
 
 def _together(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from monai_tumor.training.gradients import ClipGradients
 from monai_tumor.training.guard import NonFiniteGuard
 from monai_tumor.training.messages import one_line_errors
 from monai_tumor.training.panels import TumourPanels
+from monai_tumor.training.plateau import ReduceOnPlateau
 from monai_tumor.training.progress import ShowProgress
 from monai_tumor.training.scores import RegionMetrics, SaveScores
 from monai_tumor.training.seeds import SeedEpochs
@@ -29,6 +30,7 @@ __all__ = [
     "FlipInferer",
     "LoadWeights",
     "NonFiniteGuard",
+    "ReduceOnPlateau",
     "RegionMetrics",
     "SaveScores",
     "SeedEpochs",

@@ -211,7 +211,7 @@ class Checkpoints:
             return
         self.best_metric, self.best_epoch = metric, epoch
         if self.active:
-            self._write_weights(epoch, metric)
+            self._write_weights(epoch, None if self.evaluator is None else metric)
 
     def _write_weights(self, epoch: int, metric: float | None) -> None:
         self._write(self.folder / TRAINED, self.network.state_dict(), metric=metric, epoch=epoch)

@@ -166,6 +166,16 @@ def test_predictions_survive_a_file(tmp_path):
         Predictions(np.zeros((2, 3)), np.array([0]), ("a", "b"))
 
 
+def test_columns_go_with_their_slices_into_files_and_subsets(tmp_path):
+    items = [{"columns": {"scanner": "A"}}, {"columns": {"scanner": "B", "age": "old"}}, {}]
+    made = Predictions.of_items(np.zeros((3, 2)), np.array([0, 1, 1]), ("a", "b"), items)
+    assert made.columns == {"scanner": ("A", "B", ""), "age": ("", "old", "")}
+    again, _ = Predictions.load(made.save(tmp_path / "p.json"))
+    assert again.columns == made.columns
+    assert made.only(np.array([False, True, True])).columns["scanner"] == ("B", "")
+    assert made.only(np.array([2, 0])).columns["scanner"] == ("", "A")
+
+
 def test_an_ensemble_is_the_mean_probability_and_weights_come_from_validation():
     good, bad = some(skill=4.0), some(skill=0.0)
     both = combined([good, bad])

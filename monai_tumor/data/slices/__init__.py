@@ -4,7 +4,13 @@ from monai_tumor.data.slices.find import find_slices
 from monai_tumor.data.slices.findings import Audit, audit, audit_prints
 from monai_tumor.data.slices.fingerprints import Fingerprints, fingerprint
 from monai_tumor.data.slices.items import LeftOut, SliceDataset, SliceItem
-from monai_tumor.data.slices.leaks import Leak, LeakStamp, require_no_leak
+from monai_tumor.data.slices.leaks import (
+    Leak,
+    LeakStamp,
+    leak_of_weights,
+    leak_told,
+    require_no_leak,
+)
 from monai_tumor.data.slices.pictures import decode, read_picture
 from monai_tumor.data.slices.pictures_in_memory import SlicePictures
 from monai_tumor.data.slices.prepare import Preparation
@@ -47,6 +53,8 @@ __all__ = [
     "find_twins",
     "fingerprint",
     "group",
+    "leak_of_weights",
+    "leak_told",
     "read_picture",
     "require_no_leak",
     "side_items",

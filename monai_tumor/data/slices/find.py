@@ -47,7 +47,8 @@ def find_slices(
 
     Args:
         path: a folder `[split/]class/.../file`, a CSV with the columns path, label and, if wanted,
-            patient and split, or a datalist that `SliceDataset.save` wrote. Folders named train,
+            patient and split (further columns, such as scanner, are kept for scores by
+            subgroup), or a datalist that `SliceDataset.save` wrote. Folders named train,
             val, test or the like are sides; a folder that holds nothing but one folder is looked
             through. Paths in a CSV are relative to it.
         patient: a regular expression searched for in each path below `path` (with "/"); its first
@@ -177,7 +178,7 @@ def _table(path: Path) -> SliceDataset:
                 f" them {', '.join(_COLUMNS)}; the last two may be absent."
             )
         reader.fieldnames = columns
-        rows = [{k: (v or "").strip() for k, v in row.items() if k in _COLUMNS} for row in reader]
+        rows = [{k: (v or "").strip() for k, v in row.items() if k in columns} for row in reader]
     items: list[SliceItem] = []
     left_out: list[LeftOut] = []
     for number, row in enumerate(rows, 2):
@@ -193,7 +194,9 @@ def _table(path: Path) -> SliceDataset:
             left_out.append(LeftOut(file, f"{row['path']} (line {number}) is not there."))
         else:
             whose = row.get("patient") or None
-            _add(SliceItem(file, row["label"], whose, _SIDES.get(side)), items, left_out)
+            more = tuple((k, v) for k, v in row.items() if k and v and k not in _COLUMNS)
+            item = SliceItem(file, row["label"], whose, _SIDES.get(side), columns=more)
+            _add(item, items, left_out)
     items.sort(key=lambda item: (item.path.as_posix(), item.frame or 0))
     return SliceDataset(path.parent, tuple(items), tuple(left_out))
 

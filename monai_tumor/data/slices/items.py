@@ -31,6 +31,7 @@ class SliceItem:
         group: what must stay on one side: a patient or a cluster of near twins; see `groups`.
         fold: of cross-validation, from 0.
         frame: of a multi-frame DICOM file, from 1.
+        columns: what else a table says of it, such as ("scanner", "A"): name and value.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class SliceItem:
     group: str | None = None
     fold: int | None = None
     frame: int | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self, base: Path | None = None) -> dict[str, Any]:
         """JSON-ready; what is not known is left out; the path is relative to `base` if below it."""
@@ -48,7 +50,8 @@ class SliceItem:
             path = path.relative_to(base)
         known = {"patient": self.patient, "split": self.split, "group": self.group}
         numbers = {"fold": self.fold, "frame": self.frame}
-        given = {k: v for k, v in {**known, **numbers}.items() if v is not None}
+        columns = {"columns": dict(self.columns) or None}
+        given = {k: v for k, v in {**known, **numbers, **columns}.items() if v is not None}
         return {"image": path.as_posix(), "class": self.label, **given}
 
     def __str__(self) -> str:
@@ -264,4 +267,5 @@ def _read(entry: Any, root: Path, split: str | None, source: Path | str) -> Slic
         group=entry.get("group"),
         fold=entry.get("fold"),
         frame=entry.get("frame"),
+        columns=(*entry.get("columns", {}).items(),),
     )

@@ -1,6 +1,8 @@
 """Whether a picture is on two sides of a split, and the refusal to train on such a split."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ from monai_tumor.data.slices.fingerprints import Fingerprints, fingerprint
 from monai_tumor.data.slices.items import TEST, TRAIN, VALIDATION, SliceDataset
 from monai_tumor.data.slices.twins import TWIN, Twins, find_twins
 from monai_tumor.errors import TrainingError
+from monai_tumor.networks.weights import record_beside
+
+_VALIDATES = "the test side was validated on"
 
 
 @dataclass(frozen=True)
@@ -65,16 +70,18 @@ class LeakStamp:
             fold against the others.
         at: least correlation of near twins.
         allowed: training on a leaking split was asked for.
+        test_validates: the test side was validated on, and so chose what is tested.
     """
 
     leaks: tuple[Leak, ...]
     at: float = TWIN
     allowed: bool = False
+    test_validates: bool = False
 
     @property
     def leaking(self) -> bool:
-        """Whether any side leaks."""
-        return any(leak.leaking for leak in self.leaks)
+        """Whether any side leaks, or the test side was validated on."""
+        return self.test_validates or any(leak.leaking for leak in self.leaks)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -82,12 +89,14 @@ class LeakStamp:
             "leaking": self.leaking,
             "allowed": self.allowed,
             "twin_correlation": self.at,
+            "test_validates": self.test_validates,
             "sides": [leak.as_dict() for leak in self.leaks],
         }
 
     def __str__(self) -> str:
         """A line that no reader of a result can miss, or `no leak`."""
         bad = [str(leak) for leak in self.leaks if leak.leaking]
+        bad += [_VALIDATES] if self.test_validates else []
         if not bad:
             return f"no leak (no twins of correlation {self.at:g} or more, no patient on two sides)"
         return "LEAKING SPLIT, results are too good: " + "; ".join(bad)
@@ -99,6 +108,7 @@ def require_no_leak(
     twins: Twins | None = None,
     *,
     allow: bool = False,
+    test_validates: bool = False,
 ) -> LeakStamp:
     """The stamp for results made on this split.
 
@@ -107,19 +117,43 @@ def require_no_leak(
         prints: its fingerprints, where they are there already; its items are those that count.
         twins: as `find_twins([prints])` gives; found where not given.
         allow: go on in spite of a leak, which the stamp then says.
+        test_validates: the test side is validated on, which is a leak too.
 
     Raises:
         TrainingError: the split leaks, and that is not allowed.
     """
     prints = prints or fingerprint(dataset)
     stamp = stamp_of(prints, twins or find_twins([prints]), allow=allow)
+    stamp = replace(stamp, test_validates=test_validates)
     if stamp.leaking and not allow:
-        worst = max(stamp.leaks, key=lambda leak: leak.share)
+        shares = {str(leak): leak.share for leak in stamp.leaks if leak.leaking}
+        worst = max(shares, key=shares.__getitem__, default=_VALIDATES)
         raise TrainingError(
             f"This split leaks: {worst}. Split by group (assign), or allow it (--allow-leak), which"
             " every result will say."
         )
     return stamp
+
+
+def leak_told(leak: Mapping[str, Any] | None) -> str:
+    """One line of what `LeakStamp.as_dict` recorded; None where nothing was recorded."""
+    if leak is None:
+        return "It is not known whether this split leaks."
+    bad = [
+        f"{100 * side['share']:.1f}% of {side['slices']} {side['side']} slices have a twin that was"
+        " learnt from"
+        for side in leak["sides"]
+        if side["leaking"]
+    ]
+    bad += [_VALIDATES] if leak.get("test_validates") else []
+    if not bad:
+        return "No leak: no twins and no patient on two sides."
+    return f"LEAKING SPLIT, results are too good: {'; '.join(bad)}."
+
+
+def leak_of_weights(weights: Path | str) -> str:
+    """One line on the split that weights were trained and tested on, from the JSON beside them."""
+    return leak_told((record_beside(Path(weights)).get("split") or {}).get("leak"))
 
 
 def stamp_of(prints: Fingerprints, twins: Twins, *, allow: bool = False) -> LeakStamp:

@@ -43,6 +43,11 @@ class SliceSplit(TypedDict, total=False):
         rename: class -> name. None.
         exclude: data sets; slices that have a twin in one of them are left out, but for those of
             the authors' test side where that is kept. ().
+        endings: of the files to read, such as ".jpg", as written; None reads all. None.
+        grouped: keep a patient's slices and twins together; False deals slice by slice, as the
+            published systems did. True.
+        test_validates: validate on the test side, as some of them did; there is then no other
+            validation side. False.
         allow_leak: train in spite of a leak, which every result then says. False.
     """
 
@@ -56,6 +61,9 @@ class SliceSplit(TypedDict, total=False):
     patient: str | None
     rename: Mapping[str, str] | None
     exclude: Sequence[str]
+    endings: Sequence[str] | None
+    grouped: bool
+    test_validates: bool
     allow_leak: bool
 
 
@@ -70,9 +78,23 @@ _DEFAULTS = SliceSplit(
     patient=None,
     rename=None,
     exclude=(),
+    endings=None,
+    grouped=True,
+    test_validates=False,
     allow_leak=False,
 )
-_ALIKE = ("datalist", "test", "validation", "folds", "seed", "similar", "fold", "allow_leak")
+_ALIKE = (
+    "datalist",
+    "test",
+    "validation",
+    "folds",
+    "seed",
+    "similar",
+    "fold",
+    "grouped",
+    "test_validates",
+    "allow_leak",
+)
 
 
 @dataclass(frozen=True)
@@ -116,8 +138,9 @@ def divide(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> Divis
     source = absolute(options["datalist"] or dataset_dir or "")
     others = (*sorted(map(str, options["exclude"] or ())),)
     names = (*sorted((options["rename"] or {}).items()),)
+    endings = None if options["endings"] is None else (*options["endings"],)
     keep_test = bool(options["datalist"]) or options["test"] is None
-    read = (source, _changed(source), options["patient"], names, others, keep_test)
+    read = (source, _changed(source), options["patient"], names, others, endings, keep_test)
     return _divided(read, tuple((key, options[key]) for key in _ALIKE))  # type: ignore[literal-required]
 
 
@@ -142,9 +165,26 @@ def side_items(
     return found
 
 
-def classes_of(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> list[str]:
-    """The classes, in the order of their numbers; arguments and errors as for `divide`."""
-    return [*divide(dataset_dir, **split).dataset.classes]
+def classes_of(
+    dataset_dir: Path | str | None, count: int | None = None, **split: Unpack[SliceSplit]
+) -> list[str]:
+    """The classes, in the order of their numbers; other arguments and errors as for `divide`.
+
+    Args:
+        dataset_dir: as for `divide`.
+        count: how many there must be; None takes any number.
+        split: as for `divide`.
+
+    Raises:
+        InputError: also where there are not `count`.
+    """
+    classes = divide(dataset_dir, **split).dataset.classes
+    if count is not None and len(classes) != count:
+        raise InputError(
+            f"{dataset_dir} has {len(classes)} classes ({', '.join(classes)}), this recipe is for"
+            f" {count}; rename classes, or give --class_count None."
+        )
+    return [*classes]
 
 
 def class_weights(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> list[float]:
@@ -180,6 +220,7 @@ def slice_facts(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> 
         "datalist": str(absolute(options["datalist"])) if options["datalist"] else None,
         **{key: options[key] for key in _ALIKE[1:]},  # type: ignore[literal-required]
         "exclude": [Path(one).name for one in options["exclude"] or ()],
+        "endings": None if options["endings"] is None else [*options["endings"]],
         "excluded": division.excluded,
         "classes": list(division.dataset.classes),
         "leak": division.stamp.as_dict(),
@@ -230,9 +271,15 @@ def _prints(
     patient: str | None,
     rename: tuple[tuple[str, str], ...],
     exclude: tuple[str, ...],
+    endings: tuple[str, ...] | None,
     keep_test: bool,
 ) -> tuple[Fingerprints, int]:
-    prints = fingerprint(find_slices(source, patient=patient, rename=dict(rename)))
+    found = find_slices(source, patient=patient, rename=dict(rename))
+    if endings is not None:
+        found = found.with_items(item for item in found.items if item.path.suffix in endings)
+    if not found.items:
+        raise InputError(f"No slice in {source} ends in {' or '.join(endings or ())}.")
+    prints = fingerprint(found)
     if not exclude:
         return prints, 0
     others = [fingerprint(find_slices(path)) for path in exclude]
@@ -257,10 +304,11 @@ def _divided(read: tuple[Any, ...], chosen: tuple[tuple[str, Any], ...]) -> Divi
         split = prints.dataset
         folds = len({item.fold for item in split.items if item.fold is not None}) or None
     else:
-        split = assign(
-            group(prints, twins, similar=options["similar"]),
-            **{key: options[key] for key in ("test", "validation", "folds", "seed")},
-        )
+        shares = {key: options[key] for key in ("test", "validation", "folds", "seed")}
+        if options["test_validates"]:
+            shares |= {"validation": 0.0}
+        whole = group(prints, twins, similar=options["similar"])
+        split = assign(whole if options["grouped"] else _each_alone(whole), **shares)
     if folds and not 0 <= fold < folds:
         raise InputError(f"There is no fold {fold}; this split has {folds} folds, from 0.")
     if folds:  # the fold in use is the validation side
@@ -268,14 +316,32 @@ def _divided(read: tuple[Any, ...], chosen: tuple[tuple[str, Any], ...]) -> Divi
             replace(i, split=VALIDATION, fold=None) if i.fold == fold else replace(i, fold=None)
             for i in split.items
         )
+    if not options["datalist"] and not options["grouped"]:  # intervals draw groups all the same
+        groups = {(item.path, item.frame): item.group for item in whole.items}
+        split = split.with_items(replace(i, group=groups[i.path, i.frame]) for i in split.items)
     place = {(item.path, item.frame): item for item in split.items}
     aligned = [place[item.path, item.frame] for item in prints.dataset.items]
     prints = replace(prints, dataset=split.with_items(aligned))
-    stamp = require_no_leak(split, prints, twins, allow=options["allow_leak"])
+    stamp = require_no_leak(
+        split,
+        prints,
+        twins,
+        allow=options["allow_leak"],
+        test_validates=options["test_validates"],
+    )
     items = _items(prints, twins)
+    if options["test_validates"]:
+        items |= {VALIDATION: items[TEST]}
     if not items[TRAIN]:
         raise InputError(f"{split.root} leaves no slice to train on; give smaller shares.")
     return Division(prints.dataset, stamp, items, excluded)
+
+
+def _each_alone(dataset: SliceDataset) -> SliceDataset:
+    """Each slice a group of its own."""
+    return dataset.with_items(
+        replace(item, group=f"{item.path.as_posix()}#{item.frame or 0}") for item in dataset.items
+    )
 
 
 def _items(prints: Fingerprints, twins: Twins) -> dict[str, tuple[Item, ...]]:

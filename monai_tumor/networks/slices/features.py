@@ -6,6 +6,10 @@ from torch import nn
 from monai_tumor.errors import BundleError
 
 
+class Head(nn.Sequential):
+    """What `heads.with_head` puts in the last layer's place: dropout and more, then that layer."""
+
+
 def head_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """Name and module of the last layer, which makes the logits.
 
@@ -24,6 +28,17 @@ def head_of(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     raise BundleError(
         f"{type(network).__name__} does not end in a linear layer, so it is no classifier of ours."
     )
+
+
+def head_name(network: nn.Module) -> str:
+    """Name of all that is not the published network's: the last layer, or the `Head` around it.
+
+    Raises:
+        BundleError: as `head_of`.
+    """
+    name, _ = head_of(network)
+    owner = name.rpartition(".")[0]
+    return owner if isinstance(network.get_submodule(owner), Head) else name
 
 
 def features_and_logits(network: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from monai.networks.nets import DenseNet201, EfficientNetBN, ResNet
 from monai.networks.nets import resnet50 as monai_resnet50
+from torch import nn
 
 
 def densenet201(in_channels: int = 3, num_classes: int = 1000, dropout: float = 0.0) -> DenseNet201:
@@ -31,10 +32,17 @@ def resnet50(in_channels: int = 3, num_classes: int = 1000) -> ResNet:
     )
 
 
-def efficientnet_b0(in_channels: int = 3, num_classes: int = 1000) -> EfficientNetBN:
+def efficientnet_b0(
+    in_channels: int = 3, num_classes: int = 1000, dropout: float = 0.2
+) -> EfficientNetBN:
     """EfficientNet-B0; 5,288,548 parameters for RGB and 1,000 classes.
 
     It pads as TensorFlow does, so weights that were trained with even padding start a little off.
+
+    Args:
+        in_channels: 3 as published.
+        num_classes: 1000 as published.
+        dropout: probability, before the last layer.
 
     Source: Tan and Le, EfficientNet, 2019.
     """
@@ -45,5 +53,6 @@ def efficientnet_b0(in_channels: int = 3, num_classes: int = 1000) -> EfficientN
         num_classes=num_classes,
         pretrained=False,
     )
+    network._dropout = nn.Dropout(dropout)
     network.set_swish(memory_efficient=False)  # so that it can be exported and explained
     return network

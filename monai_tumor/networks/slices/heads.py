@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from monai_tumor.networks.slices.features import head_of
+from monai_tumor.networks.slices.features import Head, head_name, head_of
 
 
 def with_head(network: nn.Module, dropout: float = 0.5, norm: bool = False) -> nn.Module:
@@ -23,7 +23,7 @@ def with_head(network: nn.Module, dropout: float = 0.5, norm: bool = False) -> n
         layers += [nn.BatchNorm2d(head.in_channels)] if norm else []
     parent, _, last = name.rpartition(".")
     owner = network.get_submodule(parent)
-    made = nn.Sequential(*layers, head)
+    made = Head(*layers, head)
     if isinstance(owner, nn.Sequential | nn.ModuleDict):
         owner._modules[last] = made
     else:
@@ -32,13 +32,12 @@ def with_head(network: nn.Module, dropout: float = 0.5, norm: bool = False) -> n
 
 
 def frozen_backbone(network: nn.Module) -> nn.Module:
-    """`network`, only whose last layer learns; statistics of normalisations still follow.
+    """`network`, only whose head learns; statistics of normalisations still follow.
 
     Args:
         network: changed in place.
     """
-    _, head = head_of(network)
-    own = {id(parameter) for parameter in head.parameters()}
+    own = {id(parameter) for parameter in _head(network).parameters()}
     for parameter in network.parameters():
         parameter.requires_grad_(id(parameter) in own)
     return network
@@ -47,17 +46,21 @@ def frozen_backbone(network: nn.Module) -> nn.Module:
 def rates_by_depth(
     network: nn.Module, learning_rate: float, backbone: float = 0.1
 ) -> list[dict[str, Any]]:
-    """Parameter groups for an optimiser: the last layer at `learning_rate`, the rest slower.
+    """Parameter groups for an optimiser: the head at `learning_rate`, the rest slower.
 
     Args:
         network: whose parameters.
-        learning_rate: of the last layer.
+        learning_rate: of the head: the last layer, and what `with_head` put before it.
         backbone: what the rate of all others is multiplied by.
     """
-    _, head = head_of(network)
+    head = _head(network)
     own = {id(parameter) for parameter in head.parameters()}
     rest = [p for p in network.parameters() if id(p) not in own and p.requires_grad]
     return [
-        {"params": rest, "lr": learning_rate * backbone},
         {"params": list(head.parameters()), "lr": learning_rate},
+        {"params": rest, "lr": learning_rate * backbone},
     ]
+
+
+def _head(network: nn.Module) -> nn.Module:
+    return network.get_submodule(head_name(network))

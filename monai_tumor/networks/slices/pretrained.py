@@ -10,7 +10,7 @@ from torch import nn
 
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
-from monai_tumor.networks.slices.features import head_of
+from monai_tumor.networks.slices.features import head_name
 from monai_tumor.networks.slices.layouts import LAYOUTS, Layout
 from monai_tumor.networks.weights import read_weights
 
@@ -73,7 +73,7 @@ def load_pretrained(network: nn.Module, path: str | Path) -> Pretrained:
     given = read_weights(path)
     given = {key.removeprefix("module."): value for key, value in given.items()}
     own = network.state_dict()
-    head, _ = head_of(network)
+    head = head_name(network)
     layouts = (_OWN, *LAYOUTS.get(type(network).__name__, ()))
     wanted = [key for key in own if not (key.endswith(_UNCOUNTED) or key.startswith(f"{head}."))]
     layout = max(layouts, key=lambda one: sum(one.key(key) in given for key in wanted))

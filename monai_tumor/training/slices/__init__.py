@@ -7,6 +7,7 @@ from monai_tumor.training.slices.scores import (
     ClassMetrics,
     SaveClasses,
     SavePredictions,
+    TrainingScores,
     temperature_of,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "SaveClasses",
     "SavePredictions",
     "SliceLoss",
+    "TrainingScores",
     "temperature_of",
 ]

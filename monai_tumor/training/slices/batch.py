@@ -31,8 +31,10 @@ class Augment:
         flip_rows: of mirroring top and bottom.
         quarter_turns: turn by 0, 90, 180 or 270 degrees.
         rotate: at most so many degrees either way.
-        scale: at most so much larger or smaller, as a share; of each axis by itself a third of it.
+        scale: at most so much larger or smaller, as a share.
+        stretch: likewise, each axis by itself; None is a third of `scale`.
         shift: at most so far, as a share of the side.
+        shift_rows: likewise up and down; None is `shift`.
         brightness: at most so much added to all pixels.
         contrast: at most so much stretched or flattened around the mean, as a share.
         gamma: at most so much curved, as a share.
@@ -45,7 +47,9 @@ class Augment:
     quarter_turns: bool = False
     rotate: float = 15.0
     scale: float = 0.1
+    stretch: float | None = None
     shift: float = 0.06
+    shift_rows: float | None = None
     brightness: float = 0.1
     contrast: float = 0.2
     gamma: float = 0.2
@@ -70,13 +74,15 @@ class Augment:
         angle = up_to(self.rotate) * (pi / 180)
         if self.quarter_turns:
             angle = angle + torch.randint(0, 4, (count,), device=batch.device) * (pi / 2)
+        stretch = self.scale / 3 if self.stretch is None else self.stretch
+        shift_rows = self.shift if self.shift_rows is None else self.shift_rows
         size = 1 + up_to(self.scale)
-        across = size * (1 + up_to(self.scale / 3)) * signs(self.flip)
-        down = size * (1 + up_to(self.scale / 3)) * signs(self.flip_rows)
+        across = size * (1 + up_to(stretch)) * signs(self.flip)
+        down = size * (1 + up_to(stretch)) * signs(self.flip_rows)
         cos, sin = torch.cos(angle), torch.sin(angle)
         rows = [
             torch.stack([cos * across, -sin * down, up_to(2 * self.shift)], dim=1),
-            torch.stack([sin * across, cos * down, up_to(2 * self.shift)], dim=1),
+            torch.stack([sin * across, cos * down, up_to(2 * shift_rows)], dim=1),
         ]
         grid = functional.affine_grid(torch.stack(rows, dim=1), list(batch.shape), False)
         return functional.grid_sample(batch, grid, padding_mode="zeros", align_corners=False)

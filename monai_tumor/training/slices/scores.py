@@ -10,7 +10,9 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Metric
 from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
 
+from monai_tumor.errors import TrainingError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import classification_scores
 from monai_tumor.metrics.predictions import Predictions, probabilities
@@ -21,10 +23,10 @@ _SHOWN = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "ece")
 
 
 class ClassMetrics(Metric):
-    """Balanced accuracy as the metric's value; accuracy, F1, AUC, log loss, ECE beside it.
+    """Accuracy, balanced accuracy (mean recall), F1, AUC, log loss, ECE, one of them the key.
 
-    Under its own name (say `validation/balanced_accuracy`) stands the mean recall of the classes;
-    beside it `validation/accuracy` and so on. `engine.state.predictions` has the logits of every
+    Attached as `validation/accuracy`, say, accuracy is the key and the others stand beside it:
+    `validation/balanced_accuracy` and so on. `engine.state.predictions` has the logits of every
     slice, in the order of the data set. In a distributed run each process holds the scores of all.
 
     Reads the engine's output before it is parted: a dictionary with "pred", [B, C] or [B, 1], and
@@ -48,7 +50,15 @@ class ClassMetrics(Metric):
         self._rows = []
 
     def attach(self, engine: Engine, name: str, *args: Any, **kwargs: Any) -> None:
-        """Attach under `name`, and remember the engine for the places of slices."""
+        """Attach under `name`, and remember the engine for the places of slices.
+
+        Raises:
+            TrainingError: `name` does not end in one of the figures.
+        """
+        if name.rpartition("/")[2] not in _SHOWN:
+            raise TrainingError(
+                f"There is no figure for {name!r}; let it end in {', '.join(_SHOWN)}."
+            )
         self._engine = engine
         super().attach(engine, name, *args, **kwargs)
 
@@ -79,7 +89,45 @@ class ClassMetrics(Metric):
         start = name.rpartition("/")[0]
         for key in _SHOWN:
             engine.state.metrics[f"{start}/{key}"] = scores.figures[key].value
-        engine.state.metrics[name] = scores.figures["balanced_accuracy"].value
+
+
+class TrainingScores:
+    """Mean loss and accuracy of each epoch's batches, as they were trained on, in TensorBoard.
+
+    Written as `training/loss` and `training/accuracy`, beside the validation's curves. Batches
+    are augmented and the network changes between them, so both are a little too low.
+
+    Args:
+        writer: where to; None writes nothing.
+    """
+
+    def __init__(self, writer: SummaryWriter | None) -> None:
+        self.writer = writer
+        self._clear()
+
+    def _clear(self, engine: Engine | None = None) -> None:  # noqa: ARG002 - Ignite passes it
+        self._loss = self._right = self._count = 0.0
+
+    def attach(self, engine: Engine) -> None:
+        """Count in each iteration, write after each epoch."""
+        if self.writer is not None:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._clear)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._count_batch)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _count_batch(self, engine: Engine) -> None:
+        output = engine.state.output
+        said = class_logits(torch.as_tensor(output["pred"]).detach()).argmax(dim=1)
+        label = torch.as_tensor(output["label"]).view(-1)
+        self._loss += float(output["loss"].detach()) * len(label)
+        self._right += float((said == label).sum())
+        self._count += len(label)
+
+    def _write(self, engine: Engine) -> None:
+        assert self.writer is not None
+        for name, total in (("loss", self._loss), ("accuracy", self._right)):
+            mean = total / max(self._count, 1)
+            self.writer.add_scalar(f"training/{name}", mean, engine.state.epoch)
 
 
 class SavePredictions:

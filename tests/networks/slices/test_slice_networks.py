@@ -96,9 +96,9 @@ def test_other_heads_and_frozen_backbones(name):
     assert network.eval()(torch.rand(2, 1 if name == "SmallResNet" else 3, 64, 64)).shape == (2, 3)
     assert any(isinstance(m, nn.BatchNorm1d) for m in network.modules())
     groups = slices.rates_by_depth(network, 0.1, backbone=0.01)
-    assert [group["lr"] for group in groups] == [pytest.approx(0.001), 0.1]
+    assert [group["lr"] for group in groups] == [0.1, pytest.approx(0.001)]
     assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
     slices.frozen_backbone(network)
     learning = {name for name, p in network.named_parameters() if p.requires_grad}
-    assert len(learning) == 2
-    assert len(slices.rates_by_depth(network, 0.1)[0]["params"]) == 0
+    assert len(learning) == 4  # of the last layer and of the normalisation before it
+    assert len(slices.rates_by_depth(network, 0.1)[1]["params"]) == 0
