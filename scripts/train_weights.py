@@ -152,20 +152,17 @@ def prepare(plan: Plan, phantoms: int) -> None:
         "reminders": (REMINDERS, 3, LIFELIKE, lambda seed: seed % 3 == 0),
     }
     claim(plan.out, {"studies": contents(plan.data), "phantoms": phantoms, "folds": FOLDS})
+    for fold, options in (("0", {"folds": FOLDS}), (ALL, {"validation": 0.0})):
+        if not plan.datalist(fold).is_file():
+            make_datalist(plan.data, **options).save(plan.datalist(fold))
     for name, (count, seed, contrasts, tumour) in kinds.items():
         folder = plan.out / name
         if not (folder / ".complete").is_file():
             make = partial(_phantom, contrasts=contrasts, tumour=tumour)
             write_phantoms(folder, count=count, layout="brats2023", seed=seed, make=make)
             (folder / ".complete").touch()
-    wanted = (
-        (None, plan.out / "phantoms", {"validation": 0.0}),
-        ("0", plan.data, {"folds": FOLDS}),
-        (ALL, plan.data, {"validation": 0.0}),
-    )
-    for fold, source, options in wanted:
-        if not plan.datalist(fold).is_file():
-            make_datalist(source, **options).save(plan.datalist(fold))
+    if not plan.datalist(None).is_file():
+        make_datalist(plan.out / "phantoms", validation=0.0).save(plan.datalist(None))
     made = make_datalist(plan.out / "reminders", validation=0.0, check_voxels=False).training
     reminders = tuple(  # under names that no patient has
         replace(s, subject=f"phantom-{s.subject}", study=f"phantom-{s.study}") for s in made
