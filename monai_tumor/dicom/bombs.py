@@ -1,11 +1,13 @@
 """Bounds on what small files may unpack to, checked before any decoder allocates.
 
 A header's Rows and Columns are checked elsewhere; here are the two places where a file states a
-size a second time: a deflated data set, and the codestream of a compressed frame.
+size a second time, a deflated data set and the codestream of a compressed frame; and the items of
+sequences, which take 160 times their bytes when they are read.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
@@ -26,23 +28,72 @@ def inflates_beyond(path: Path, head: bytes, limit: int) -> bool:
     Raises:
         ValueError: it claims to be deflated and its meta information cannot be read.
     """
+    if not _is_deflated(path, head):
+        return False
+    total = 0
+    for part in _inflated(path):
+        total += len(part)
+        if total > limit:
+            return True
+    return False
+
+
+def has_more_items(path: Path, head: bytes, limit: int) -> bool:
+    """Whether a file has more than `limit` items of sequences, by the marks that begin them.
+
+    In pixels such a mark comes by chance once in 4 GiB; of encapsulated ones each frame has one.
+
+    Args:
+        path: a DICOM file.
+        head: its first kilobyte.
+        limit: items.
+    """
+    deflated = _is_deflated(path, head)
+    if not deflated and path.stat().st_size < _ITEM_BYTES * limit:
+        return False
+    count, tail = 0, b""
+    for part in _inflated(path) if deflated else _plain(path):
+        # Three bytes may begin a mark that the next part ends.
+        count += sum((tail + part).count(mark) for mark in _ITEMS)
+        tail = part[-3:]
+        if count > limit:
+            return True
+    return False
+
+
+_ITEM_BYTES = 8
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # of little and of big endian files
+
+
+def _is_deflated(path: Path, head: bytes) -> bool:
     if DeflatedExplicitVRLittleEndian.encode() not in head:
         return False
+    syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+    return bool(syntax == DeflatedExplicitVRLittleEndian)
+
+
+def _plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(_STEP):
+            yield part
+
+
+def _inflated(path: Path) -> Iterator[bytes]:
+    """The data set of a deflated file, in parts.
+
+    Raises:
+        ValueError: its meta information does not say where it begins.
+    """
     meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return False
     if "FileMetaInformationGroupLength" not in meta:
         raise ValueError("no length of the meta information")
-    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     with path.open("rb") as file:
         file.seek(128 + 4 + 12 + int(meta.FileMetaInformationGroupLength))
         while packed := file.read(_CHUNK):
             while packed:
-                total += len(inflater.decompress(packed, _STEP))
-                if total > limit:
-                    return True
+                yield inflater.decompress(packed, _STEP)
                 packed = inflater.unconsumed_tail
-    return False
 
 
 # Start-of-frame markers of JPEG, lossless JPEG and JPEG-LS; not C4, C8 and CC, which are tables.

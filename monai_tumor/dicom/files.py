@@ -8,7 +8,7 @@ before anything is allocated.
 import shutil
 import warnings
 import zipfile
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -16,11 +16,12 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
-from monai_tumor.dicom.bombs import inflates_beyond
+from monai_tumor.dicom.bombs import has_more_items, inflates_beyond
 from monai_tumor.dicom.reasons import Reason, RefusalError
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _LOOKED_AT = 1000  # files, to see whether a folder holds DICOM
+_LARGE_ZIP = 1 << 30  # bytes unpacked, below which an archive as a whole may be packed well
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Limits:
         file_bytes: the size of one file.
         zip_bytes: what one archive may unpack to.
         zip_ratio: how much larger than its packed form a member of over 1 MiB may be.
+        zip_whole_ratio: the same of an archive of over 1 GiB.
         inflated_bytes: what a deflated file may inflate to.
+        items: of sequences in one file; an empty one has 8 bytes, and takes a kilobyte of memory.
         frame_pixels: rows times columns of one frame.
         frames: frames in one file.
         volume_bytes: decoded size of one series.
@@ -44,7 +47,9 @@ class Limits:
     file_bytes: int = 4 << 30
     zip_bytes: int = 16 << 30
     zip_ratio: int = 1000
+    zip_whole_ratio: int = 200
     inflated_bytes: int = 512 << 20
+    items: int = 200_000
     frame_pixels: int = 1 << 26
     frames: int = 65_536
     volume_bytes: int = 8 << 30
@@ -136,8 +141,9 @@ def _walk(
             Reason.NESTED_TOO_DEEP, f"Folders nest over {limits.folder_depth} deep in {root.name}/."
         )
     for path in sorted(folder.iterdir()):
+        # One that leads to itself does not exist, and cannot be resolved.
         if path.is_symlink() and (
-            path.is_dir() or not path.resolve().is_relative_to(root) or not path.exists()
+            path.is_dir() or not path.exists() or not path.resolve().is_relative_to(root)
         ):
             continue
         if path.is_dir():
@@ -175,7 +181,6 @@ def unpack(
     Raises:
         RefusalError: the archive is damaged, too large, or larger than the disk has room for.
     """
-    total = 0
     try:
         with zipfile.ZipFile(archive) as opened:
             members = [
@@ -183,10 +188,7 @@ def unpack(
                 for m in opened.infolist()
                 if not m.is_dir() and (wanted is None or m.filename in wanted)
             ]
-            if len(members) > limits.files:
-                raise RefusalError(
-                    Reason.TOO_LARGE, f"{archive.name} holds {len(members)} files; unpack it."
-                )
+            _check_sizes(archive, members, limits)
             needed, free = sum(m.file_size for m in members), shutil.disk_usage(scratch).free
             if needed > free:
                 raise RefusalError(
@@ -197,17 +199,6 @@ def unpack(
             target = scratch / f"zip{len(list(scratch.iterdir()))}"
             target.mkdir()
             for number, member in enumerate(members):
-                total += member.file_size
-                packed = max(member.compress_size, 1)
-                if (
-                    total > limits.zip_bytes
-                    or member.file_size > limits.file_bytes
-                    or (member.file_size > 1 << 20 and member.file_size > limits.zip_ratio * packed)
-                ):
-                    raise RefusalError(
-                        Reason.TOO_LARGE,
-                        f"{archive.name} unpacks to more than is allowed at {member.filename!r}.",
-                    )
                 path = target / f"{number}.dcm"
                 with opened.open(member) as packed_file, path.open("wb") as unpacked:
                     shutil.copyfileobj(packed_file, unpacked, 1 << 20)
@@ -217,6 +208,37 @@ def unpack(
         raise RefusalError(
             Reason.UNREADABLE, f"{archive.name} cannot be unpacked ({error}); unpack it yourself."
         ) from error
+
+
+def _check_sizes(archive: Path, members: Sequence[zipfile.ZipInfo], limits: Limits) -> None:
+    """Check what an archive says of itself, which `zipfile` holds it to when it unpacks.
+
+    Raises:
+        RefusalError: it would unpack to too much.
+    """
+    if len(members) > limits.files:
+        raise RefusalError(
+            Reason.TOO_LARGE, f"{archive.name} holds {len(members)} files; unpack it."
+        )
+    packed = total = 0
+    for member in members:
+        size = max(member.compress_size, 1)
+        packed, total = packed + size, total + member.file_size
+        if (
+            total > limits.zip_bytes
+            or member.file_size > limits.file_bytes
+            or (member.file_size > 1 << 20 and member.file_size > limits.zip_ratio * size)
+        ):
+            raise RefusalError(
+                Reason.TOO_LARGE,
+                f"{archive.name} unpacks to more than is allowed at {member.filename!r}.",
+            )
+    if total > _LARGE_ZIP and total > limits.zip_whole_ratio * packed:
+        raise RefusalError(
+            Reason.TOO_LARGE,
+            f"{archive.name} has {packed >> 20} MiB and unpacks to {total >> 20} MiB; if that is "
+            "right, unpack it yourself.",
+        )
 
 
 def _dicomdir(path: Path, limits: Limits) -> Iterator[Source]:
@@ -283,6 +305,11 @@ def read_header(source: Source, limits: Limits) -> Dataset | None:
                     raise RefusalError(
                         Reason.TOO_LARGE,
                         f"{source.name} inflates to over {limits.inflated_bytes >> 20} MiB.",
+                    )
+                if has_more_items(source.path, head, limits.items):
+                    raise RefusalError(
+                        Reason.TOO_LARGE,
+                        f"{source.name} has over {limits.items} items of sequences.",
                     )
                 header = dcmread(file, stop_before_pixels=True, force=True)
                 known = "SOPClassUID" in header or "MediaStorageSOPClassUID" in header.file_meta

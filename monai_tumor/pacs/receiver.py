@@ -1,7 +1,9 @@
 """A C-STORE receiver of our own."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR
+from time import monotonic
 from typing import Any
 
 from pydicom.uid import UID, ExplicitVRLittleEndian
@@ -13,6 +15,7 @@ from monai_tumor.pacs.access import Tls, failure, one_line
 from monai_tumor.pacs.address import Node
 
 _CALLERS_AT_ONCE = 10
+_FAREWELL_S = 1.0  # for callers to take note of our end
 # The first that a caller offers too is taken: the one that keeps the types of private elements.
 # A deflated data set of a kilobyte may unpack to gigabytes before anything can be checked.
 _SYNTAXES = [
@@ -73,7 +76,31 @@ def listening(
         yield
     finally:
         server.shutdown()
+        _hang_up(ae)
         ae.shutdown()
+
+
+def _hang_up(ae: AE) -> None:
+    """End every call; one that stopped in the middle of a word too, which nothing else ends."""
+    calls = ae.active_associations
+    for call in calls:
+        if call.is_established:
+            call.abort(block=False)
+        else:
+            _cut(call)  # there is no abort before an association
+    for wait in (_FAREWELL_S, _FAREWELL_S):
+        end = monotonic() + wait
+        for call in calls:
+            call.join(max(0.0, end - monotonic()))
+            if call.is_alive():
+                _cut(call)
+
+
+def _cut(call: Any) -> None:
+    connection = call.dul.socket  # None once it is closed
+    if connection is not None and connection.socket is not None:
+        with suppress(OSError):  # closed just now
+            connection.socket.shutdown(SHUT_RDWR)
 
 
 def cannot_listen(node: Node, error: OSError) -> PacsError:

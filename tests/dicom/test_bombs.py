@@ -4,13 +4,26 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom import Dataset
 from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+)
 
 from dicom.generator import Grid, classic, save
-from monai_tumor.dicom import Limits, NothingConvertedError, Reason, RefusalError, convert
-from monai_tumor.dicom.bombs import codestream_shape
+from monai_tumor.dicom import (
+    Limits,
+    NothingConvertedError,
+    Reason,
+    RefusalError,
+    bombs,
+    convert,
+    deidentify,
+)
+from monai_tumor.dicom.bombs import codestream_shape, has_more_items
 from monai_tumor.dicom.slices import read_slice
 
 COMPRESSED = [
@@ -73,3 +86,34 @@ def test_a_deflated_bomb_is_refused_before_it_inflates(tmp_path):
         convert(path, tmp_path / "out", limits=Limits(inflated_bytes=32 << 20))
     assert refused.value.reason is Reason.TOO_LARGE
     assert len(convert(path, tmp_path / "out")) == 1
+
+
+def with_items(path, count, syntax=ExplicitVRLittleEndian):
+    """A slice with a private sequence of `count` empty items before its pixels."""
+    (ds,) = classic(Grid(count=1))
+    item = Dataset()
+    ds.private_block(0x0029, "OURS", create=True).add_new(0x10, "SQ", [item] * count)
+    return save(ds, path, syntax)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_items_are_counted_before_they_are_read(tmp_path, syntax):
+    path = with_items(tmp_path / "x.dcm", 3000, syntax)
+    for work in (
+        lambda limits: convert(path, tmp_path / "out", limits=limits),
+        lambda limits: deidentify(path, tmp_path / "other", limits=limits),
+    ):
+        with pytest.raises(RefusalError) as refused:
+            work(Limits(items=2999))
+        assert refused.value.reason is Reason.TOO_LARGE
+    assert len(convert(path, tmp_path / "out", limits=Limits(items=3000))) == 1
+
+
+def test_an_item_across_two_parts_is_counted(tmp_path, monkeypatch):
+    path = with_items(tmp_path / "x.dcm", 3000)
+    for step in (7, 64, 1000):
+        monkeypatch.setattr(bombs, "_STEP", step)
+        assert has_more_items(path, b"", 2999)
+        assert not has_more_items(path, b"", 3000)

@@ -7,7 +7,7 @@ import pytest
 from pydicom.fileset import FileSet
 
 from dicom.generator import Grid, classic, save, save_all
-from monai_tumor.dicom import Limits, Reason, RefusalError, convert
+from monai_tumor.dicom import Limits, Reason, RefusalError, convert, files
 from monai_tumor.dicom.files import Source, find, read_header
 
 LIMITS = Limits()
@@ -36,6 +36,10 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
     (folder / "folder").symlink_to(outside)
     (folder / "loop").symlink_to(folder)
     (folder / "gone").symlink_to(folder / "nowhere")
+    (folder / "self").symlink_to(folder / "self")
+    (folder / "there").symlink_to(folder / "back")
+    (folder / "back").symlink_to(folder / "there")
+    os.mkfifo(folder / "pipe")  # reading one waits for ever
     assert names([folder], tmp_path) == []
 
 
@@ -63,6 +67,18 @@ def test_a_zip_bomb_is_refused_before_it_unpacks(tmp_path):
     with pytest.raises(RefusalError, match="too-large"):
         names([archive], tmp_path, Limits(zip_ratio=500))
     assert sum(p.stat().st_size for p in (tmp_path / "scratch").rglob("*") if p.is_file()) == 0
+
+
+def test_a_zip_of_many_small_bombs_is_refused_before_it_unpacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LARGE_ZIP", 4 << 20)
+    archive = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        for number in range(5):
+            opened.writestr(str(number), bytes(1 << 20))
+    with pytest.raises(RefusalError, match=r"unpacks to 5 MiB.*too-large"):
+        names([archive], tmp_path)
+    assert not list((tmp_path / "scratch").iterdir())
+    assert len(names([archive], tmp_path, Limits(zip_whole_ratio=2000))) == 5
 
 
 def test_a_broken_zip(tmp_path):

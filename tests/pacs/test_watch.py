@@ -1,14 +1,17 @@
 """The watcher: studies in by C-STORE, results out, and what happens when things go wrong."""
 
+import gc
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,6 +270,65 @@ def test_tls(tmp_path):
         access = Access(timeout=5, tls=Tls(ca=made))
         assert send(watching.options.listen, files, access).complete
         until(lambda: watching.calls)
+
+
+def test_callers_that_say_half_a_word_block_neither_others_nor_the_end(tmp_path):
+    _, files = study(tmp_path / "in")
+    with ExitStack() as stack, Watching(tmp_path / "spool") as watching:
+        here = (watching.options.listen.host, watching.options.listen.port)
+        for said in (b"", b"\x01\x00", b"\x01\x00\x00\x00\x10\x00half", b"GET / HTTP/1.1\r\n\r\n"):
+            mute = stack.enter_context(socket.create_connection(here))
+            mute.sendall(said)
+        assert send(watching.options.listen, files, Access(timeout=5)).complete
+        until(lambda: watching.calls)
+    assert watching.calls == [uids(files)]
+
+
+def test_more_callers_than_are_served_are_told_to_come_again(tmp_path):
+    _, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool") as watching:
+        here = watching.options.listen
+        with ExitStack() as stack:
+            first, *_ = [stack.enter_context(calling(here)) for _ in range(10)]
+            with pytest.raises(PacsError, match="too many connections; try again later"):
+                echo(here, Access(timeout=5))
+            assert [store(first, path) for path in files] == [0] * 3
+        until(lambda: watching.calls)
+        assert echo(here, Access(timeout=5))
+
+
+def test_killed_while_sending_it_sends(tmp_path):
+    _, files = study(tmp_path / "in")
+    sending = tmp_path / "spool" / "sending" / "1.2"
+    (sending / "instances").mkdir(parents=True)
+    (sending / "results").mkdir()
+    copy_of_first(files[0].parent, sending / "results")
+    notes = {"attempts": 1, "files": ["result.dcm"], "reason": ""}
+    (sending / "study.json").write_text(json.dumps(notes))
+    with archive() as pacs, Watching(tmp_path / "spool", destination=pacs.node) as watching:
+        until(lambda: watching.said("1 results sent to"))
+        assert list(pacs.held) == ["1.2.3.4"]
+    assert watching.calls == []
+    assert (tmp_path / "spool" / "done" / "1.2").is_dir()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl absent")
+def test_tls_of_another_and_none_at_all(tmp_path):
+    made, key = certificate(tmp_path, "watch")
+    ours, our_key = certificate(tmp_path, "ours")
+    other, other_key = certificate(tmp_path, "other")
+    _, files = study(tmp_path / "in")
+    with Watching(tmp_path / "spool", tls=Tls(ours, made, key)) as watching:
+        here = watching.options.listen
+        for wrong in (Tls(other, ours, our_key), Tls(made, other, other_key), Tls(made), None):
+            with pytest.raises(PacsError):
+                echo(here, Access(timeout=3, tls=wrong))
+        assert send(here, files, Access(timeout=5, tls=Tls(made, ours, our_key))).complete
+        until(lambda: watching.calls)
+    with warnings.catch_warnings():
+        # pynetdicom leaves the sockets of failed handshakes to the garbage collector, which warns.
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def test_numbers_that_cannot_be():
