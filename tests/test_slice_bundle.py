@@ -117,7 +117,7 @@ def test_readme_names_only_options_that_there_are():
     assert len(commands) >= 7
     for command in commands:
         verb = command.split("-m monai.bundle ")[1].split()[0]
-        stems = re.findall(r"configs/((?:networks/)?\w+)\.yaml", command)
+        stems = re.findall(r"configs/((?:\w+/)?\w+)\.yaml", command)
         parser = monai.bundle.ConfigParser()
         if stems:
             parser.read_config([str(HERE / "configs" / f"{stem}.yaml") for stem in stems])
