@@ -1,7 +1,7 @@
 """Train slice classifiers, score them on both splits, and write the weights to ship.
 
     python scripts/train_slices.py --data DIR --out DIR --minutes 180 --licence "CC0, ..." \
-      [--seeds 0 1 2] [--network small_resnet] [--exclude OTHER_DIR]
+      [--seeds 0 1 2] [--others LUNG_DIR] [--network small_resnet] [--exclude OTHER_DIR]
 
 Two splits of DIR (folders Training and Testing of classes, or classes alone):
 
@@ -52,6 +52,7 @@ class Plan:
         minutes: of each training.
         network: overlay's name.
         exclude: data sets whose pictures are in no training.
+        others: data sets of other kinds, which the gate learns to refuse.
         licence: of the data.
         options: more options of the bundle's train.yaml.
     """
@@ -61,6 +62,7 @@ class Plan:
     minutes: float
     network: str
     exclude: tuple[str, ...]
+    others: tuple[str, ...]
     licence: str
     options: dict[str, Any]
 
@@ -95,6 +97,7 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=list(SPLITS))
     parser.add_argument("--network", default=DEFAULT, help="an overlay in configs/networks")
     parser.add_argument("--exclude", nargs="*", default=[], help="data sets to keep out")
+    parser.add_argument("--others", nargs="*", default=[], help="data sets the gate is to refuse")
     parser.add_argument("--threads", type=int, help="of the CPU; by default all")
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="of train.yaml, JSON"
@@ -114,6 +117,7 @@ def main() -> None:
         minutes=0.95 * given.minutes / len(trainings),
         network=given.network,
         exclude=tuple(str(Path(one).resolve()) for one in given.exclude),
+        others=tuple(str(Path(one).resolve()) for one in given.others),
         licence=given.licence,
         options={k: json.loads(v) for k, v in (one.split("=", 1) for one in given.option)},
     )
@@ -176,6 +180,7 @@ def ship(plan: Plan, seeds: list[int]) -> None:
             dataset_dir=plan.data,
             split=plan.split("authors"),
             licence=plan.licence,
+            others=plan.others,
         )
         record = dict(made.record) | {"test": scores["all test slices"]["figures"]}
         write_json(made.path.with_suffix(".json"), record)

@@ -57,9 +57,9 @@ def test_commands_of_the_slices_page_run(tmp_path, monkeypatch, capsys):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 255, (24, 24), np.uint8)).save(path)
     monkeypatch.chdir(tmp_path)
-    (commands,) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    commands, _ = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
     for line in commands.splitlines():
-        assert main(shlex.split(line)[1:]) == 0, capsys.readouterr()
+        assert main(shlex.split(line, comments=True)[1:]) == 0, capsys.readouterr()
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(code, {})
     assert "no leak" in capsys.readouterr().out
@@ -120,6 +120,42 @@ def test_commands_from_a_scanner_to_a_pacs_by_way_of_a_network_run(tmp_path, mon
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_training_of_the_slices_page_runs(tmp_path):
+    page = (ROOT / "docs" / "slices.md").read_text(encoding="utf-8")
+    _, script = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    random = np.random.default_rng(0)
+    for name in ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor"):
+        (tmp_path / "sartaj" / name).mkdir(parents=True)
+        for number in range(16):
+            pixels = Image.fromarray(random.integers(0, 255, (6, 6), np.uint8)).resize((48, 48))
+            pixels.save(tmp_path / "sartaj" / name / f"{number}.png")
+    small = "--dataset_dir sartaj --size 84 --max_epochs 1 --validation 0.2 --test 0.2"
+    run = _run(script.replace("--dataset_dir sartaj", small), tmp_path)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    assert (tmp_path / "runs" / "sartaj" / "report" / "report.html").is_file()
+    assert (tmp_path / "runs" / "sartaj" / "figures" / "confusion.png").is_file()
+
+
+def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In `folder`, by bash, until the first failure."""
+    environment = {
+        **os.environ,
+        "PATH": str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.run(
+        ["bash", "-c", "set -euo pipefail\n" + script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_commands_of_the_readme_run(tmp_path):
     make = partial(make_phantom, size="small")
@@ -139,22 +175,7 @@ def test_commands_of_the_readme_run(tmp_path):
         small = SMALL if "run training" in command else ""
         lines.append(command + small)
     assert len(lines) >= 10
-    script = "set -euo pipefail\n" + "\n".join(lines)
-    bin_folder = str(Path(sys.executable).parent)
-    environment = {
-        **os.environ,
-        "PATH": bin_folder + os.pathsep + os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=850,
-    )
+    run = _run("\n".join(lines), tmp_path)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     runs = tmp_path / "runs"
     assert len(list((runs / "brats_segresnet" / "predictions").glob("*_seg.nii.gz"))) >= 6

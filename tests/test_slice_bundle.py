@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import monai.bundle
+import numpy as np
 import pytest
 import torch
 from bundle_runs import configs, workflow
@@ -117,7 +118,7 @@ def test_readme_names_only_options_that_there_are():
     assert len(commands) >= 7
     for command in commands:
         verb = command.split("-m monai.bundle ")[1].split()[0]
-        stems = re.findall(r"configs/((?:networks/)?\w+)\.yaml", command)
+        stems = re.findall(r"configs/((?:\w+/)?\w+)\.yaml", command)
         parser = monai.bundle.ConfigParser()
         if stems:
             parser.read_config([str(HERE / "configs" / f"{stem}.yaml") for stem in stems])
@@ -209,15 +210,28 @@ def shipped(data, trained, tmp_path_factory) -> Path:
     """Weights as a bundle ships them; and a bundle whose network is as small as they are."""
     out = tmp_path_factory.mktemp("shipped")
     narrow = _narrow_bundle(out / "narrow")
+    noisy = _noise(out / "noisy")
     made = export_slice_weights(
         trained / "checkpoints" / "model_best.pt", narrow / "models",
         dataset_dir=data, split=SPLIT, licence="made by a test", bundle=str(narrow), trust=True,
+        others=[noisy],
     )  # fmt: skip
     assert made.record["data_licence"] == "made by a test"
     assert made.record["split"]["dataset_dir"] == "set"
     assert made.record["gate"]["refused"]["validation"] <= 0.1
-    assert str(made).endswith("% of test")
+    assert made.record["gate"]["refused"]["noisy"] == 1.0
+    assert "% of test" in str(made)
     return narrow
+
+
+def _noise(root: Path) -> Path:
+    """Thirty pictures of another kind, in two classes."""
+    random = np.random.default_rng(0)
+    for number in range(30):
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (48, 48), np.uint8)).save(path)
+    return root
 
 
 def _narrow_bundle(folder: Path) -> Path:

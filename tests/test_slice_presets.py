@@ -139,8 +139,12 @@ def test_states_what_the_report_states(preset):
         assert parser[key] == value, key
 
 
-def test_there_is_a_preset_for_each_system_and_data_set():
+def test_there_is_a_preset_for_each_system_and_data_set_and_it_is_listed():
     assert set(PRESETS) == set(STATED)
+    listed = bundles.describe(BUNDLE).overlays
+    assert {f"presets/{preset}" for preset in PRESETS} < set(listed)
+    assert "transfer/frozen_backbone" in listed
+    assert "yes_no_as_published" in str(bundles.describe(BUNDLE))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

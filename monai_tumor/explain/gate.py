@@ -6,6 +6,10 @@ and its layout, a small grey copy. In each view the training slices are Gaussian
 one a class, and the distance is Mahalanobis's to the nearest of them (Lee et al., A simple unified
 framework for detecting out-of-distribution samples, 2018). A picture farther than nearly all
 slices that were held back in any view is refused.
+
+Slices of another organ, cut and windowed alike, are near in all three views: of lung CT a gate for
+brain MRI refused none. Where such slices can be had, a linear discriminant of layout and statistics
+is a fourth view.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +27,11 @@ from monai_tumor.files import sha256, write_atomically
 from monai_tumor.networks.weights import read_weights
 
 VIEWS = ("features", "statistics", "layout")
+OTHERS = "others"  # the fourth view, where there is one
 REFUSED = 0.03  # share of held-back slices that the thresholds may refuse
 _LAYOUT = 16  # rows and columns of the small copy
 _SLACK = 1.02  # on each threshold, for slices not seen yet
+_OTHERS_REFUSED = 0.005  # share of held-back slices that the fourth view may refuse
 Floats = NDArray[np.float64]
 
 
@@ -48,6 +54,24 @@ class View:
         white = values @ self.whitening
         squared = np.stack([np.square(white - mean).mean(axis=1) for mean in self.means])
         return np.asarray(np.sqrt(squared.min(axis=0)))
+
+
+@dataclass(frozen=True)
+class Discriminant:
+    """A plane between slices like those trained on and slices of other kinds.
+
+    Attributes:
+        weights: of layout and statistics, [F].
+        bias: added; above 0 lies another kind.
+    """
+
+    weights: Floats
+    bias: float
+
+    def distance(self, values: Floats) -> Floats:
+        """0 to 2, above 1 for another kind, [N] of [N, F]."""
+        score = np.clip(values @ self.weights + self.bias, -50, 50)
+        return np.asarray(2 / (1 + np.exp(-score)))
 
 
 @dataclass(frozen=True)
@@ -81,9 +105,11 @@ class Gate:
 
     Attributes:
         views: name -> Gaussians and threshold.
+        others: tells slices of other kinds; None where it was fitted without any.
     """
 
     views: Mapping[str, View]
+    others: Discriminant | None = None
 
     def judge(self, features: Floats, pictures: NDArray[np.uint8]) -> list[Verdict]:
         """A verdict a picture.
@@ -96,6 +122,8 @@ class Gate:
         ratios = {
             name: view.distance(values[name]) / view.threshold for name, view in self.views.items()
         }
+        if self.others is not None:
+            ratios[OTHERS] = self.others.distance(_of_pixels(values))
         return [
             Verdict(
                 all(r[n] <= 1 for r in ratios.values()), {k: float(r[n]) for k, r in ratios.items()}
@@ -112,6 +140,9 @@ class Gate:
             tensors[f"{name}.means"] = torch.from_numpy(view.means).float().contiguous()
             tensors[f"{name}.whitening"] = torch.from_numpy(view.whitening).float().contiguous()
             tensors[f"{name}.threshold"] = torch.tensor([view.threshold], dtype=torch.float32)
+        if self.others is not None:
+            tensors[f"{OTHERS}.weights"] = torch.from_numpy(self.others.weights).float()
+            tensors[f"{OTHERS}.bias"] = torch.tensor([self.others.bias], dtype=torch.float32)
         write_atomically(path, lambda temporary: save_file(tensors, temporary))
         return {"file": path.name, "sha256": sha256(path)}
 
@@ -132,6 +163,10 @@ class Gate:
                 f"{path} is not the gate that the weights' record names (SHA-256 differs); fetch or"
                 " train both again."
             )
+        others = None
+        if f"{OTHERS}.weights" in tensors and f"{OTHERS}.bias" in tensors:
+            weights = tensors[f"{OTHERS}.weights"].double().numpy()
+            others = Discriminant(weights, float(tensors[f"{OTHERS}.bias"]))
         try:
             return cls(
                 {
@@ -141,7 +176,8 @@ class Gate:
                         float(tensors[f"{name}.threshold"]),
                     )
                     for name in VIEWS
-                }
+                },
+                others,
             )
         except KeyError as error:
             raise BundleError(f"{path} holds no gate: {error} is missing.") from None
@@ -154,6 +190,7 @@ def fit_gate(
     held_features: Floats,
     held_pictures: NDArray[np.uint8],
     refused: float = REFUSED,
+    others: NDArray[np.uint8] | None = None,
 ) -> Gate:
     """A gate that accepts slices like these.
 
@@ -163,7 +200,9 @@ def fit_gate(
         labels: their classes, [N].
         held_features: of slices that were not trained on; the thresholds are theirs.
         held_pictures: likewise.
-        refused: share of the held-back slices that may be refused.
+        refused: share of the held-back slices that may be refused; the fourth view may refuse a
+            two-hundredth more.
+        others: slices of other kinds, such as another organ's, prepared alike, [M, H, W].
 
     Raises:
         InputError: too few slices.
@@ -182,7 +221,13 @@ def fit_gate(
         out = np.any([distances[name] > thresholds[name] for name in VIEWS], axis=0)
         if out.mean() <= refused:
             break
-    return Gate({name: View(v.means, v.whitening, thresholds[name]) for name, v in fitted.items()})
+    views = {name: View(v.means, v.whitening, thresholds[name]) for name, v in fitted.items()}
+    if others is None:
+        return Gate(views)
+    if len(others) < 10:
+        raise InputError(f"A gate needs 10 slices of other kinds; there are {len(others)}.")
+    apart = _of_pixels(views_of(np.zeros((len(others), 1)), others))
+    return Gate(views, _between(_of_pixels(values), apart, _of_pixels(held)))
 
 
 def views_of(features: Floats, pictures: NDArray[np.uint8]) -> dict[str, Floats]:
@@ -190,6 +235,25 @@ def views_of(features: Floats, pictures: NDArray[np.uint8]) -> dict[str, Floats]
     layout = np.stack([_layout(one) for one in pictures])
     numbers = np.stack([_statistics(one) for one in pictures])
     return {"features": np.asarray(features, np.float64), "statistics": numbers, "layout": layout}
+
+
+def _of_pixels(values: Mapping[str, Floats]) -> Floats:
+    """What the discriminant looks at: layout and statistics, [N, F]."""
+    return np.concatenate([values["layout"], values["statistics"]], axis=1)
+
+
+def _between(own: Floats, apart: Floats, held: Floats) -> Discriminant:
+    """Fisher's discriminant, its covariance shrunk, moved until it refuses few held-back slices."""
+    mean, spread = own.mean(axis=0), own.std(axis=0) + 1e-6
+    near, far = (own - mean) / spread, (apart - mean) / spread
+    covariance = (np.cov(near.T) + np.cov(far.T)) / 2
+    width = len(covariance)
+    covariance = 0.9 * covariance + 0.1 * np.eye(width) * np.trace(covariance) / width
+    weights = np.linalg.solve(covariance, far.mean(axis=0) - near.mean(axis=0))
+    middle = weights @ (near.mean(axis=0) + far.mean(axis=0)) / 2
+    scores = (held - mean) / spread @ weights
+    cut = max(float(middle), float(np.quantile(scores, 1 - _OTHERS_REFUSED)))
+    return Discriminant(weights / spread, -cut - float(weights @ (mean / spread)))
 
 
 def _layout(picture: NDArray[np.uint8]) -> Floats:

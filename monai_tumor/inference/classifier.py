@@ -285,6 +285,9 @@ def _joined(verdicts: Sequence[Verdict]) -> Verdict | None:
     """Of several gates, the mean distances; None where there is no gate."""
     if not verdicts:
         return None
-    views = verdicts[0].distances
-    mean = {name: float(np.mean([v.distances[name] for v in verdicts])) for name in views}
+    views = dict.fromkeys(name for one in verdicts for name in one.distances)
+    mean = {
+        name: float(np.mean([v.distances[name] for v in verdicts if name in v.distances]))
+        for name in views
+    }
     return Verdict(all(value <= 1 for value in mean.values()), mean)

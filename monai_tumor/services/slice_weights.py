@@ -1,7 +1,7 @@
 """From a training's checkpoint to weights that can be shipped: calibrated, gated, on record."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def export_slice_weights(
     dataset_dir: Path | str | None,
     split: Mapping[str, Any],
     licence: str,
+    others: Sequence[Path | str] = (),
     name: str = "model",
     bundle: str = "slice_classifier",
     trust: bool = False,
@@ -72,6 +73,8 @@ def export_slice_weights(
         dataset_dir: what was trained on.
         split: options of `data.slices.divide` that the training had.
         licence: of the data, for the record: name, source, terms.
+        others: data sets of other kinds, such as another organ's, that the gate is to refuse. It is
+            fitted on two thirds of each; the record says how many of the rest it refuses.
         name: of the files.
         bundle: whose network it is.
         trust: run a bundle that is not shipped; it can do whatever you can do.
@@ -107,8 +110,15 @@ def export_slice_weights(
         Predictions(held.logits, held.labels, classifier.classes)
     )
     learnt = seen["train"]
-    gate = fit_gate(learnt.features, learnt.grey, learnt.labels, held.features, held.grey)
+    apart = [divide(one, test=1 / 3, validation=0.0, allow_leak=True).items for one in others]
+    pixels = [_grey(classifier, one["train"]) for one in apart]
+    gate = fit_gate(
+        learnt.features, learnt.grey, learnt.labels, held.features, held.grey,
+        others=np.concatenate(pixels) if pixels else None,
+    )  # fmt: skip
     refused = {side: _refused(gate, one) for side, one in seen.items() if side != "train"}
+    for other, items in zip(others, apart, strict=True):
+        refused[Path(other).name] = _refused(gate, _seen(classifier, items["test"]))
     record["gate"] = gate.save(output / f"{name}_gate.safetensors") | {"refused": refused}
     write_json(path.with_suffix(".json"), record)
     return SliceWeights(path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
@@ -131,6 +141,12 @@ def _seen(classifier: Classifier, items: tuple[dict[str, Any], ...]) -> _Seen:
     features, logits = classifier.outputs(whole)
     labels = np.array([item["label"] for item in few], np.int64)
     return _Seen(features, logits, np.stack([grey_of(p) for p in pictures]), labels)
+
+
+def _grey(classifier: Classifier, items: tuple[dict[str, Any], ...]) -> NDArray[np.uint8]:
+    few = items[:: -(-len(items) // _FEW)]
+    read = [classifier.preparation.read(item["image"], item.get("frame")) for item in few]
+    return np.stack([grey_of(pixels) for pixels in read])
 
 
 def _refused(gate: Gate, seen: _Seen) -> float:

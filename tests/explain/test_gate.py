@@ -66,6 +66,35 @@ def test_it_survives_a_file_and_another_file_is_refused(gate, seen, tmp_path):
         Gate.load(tmp_path / "g.safetensors", "0" * 64)
 
 
+def upside_down(seen) -> np.ndarray:
+    """Of another kind, yet alike in noise and grey: the disc is in the opposite corner."""
+    return np.stack([picture(5000 + n, 0)[::-1, ::-1] for n in range(60)])
+
+
+def test_another_kind_that_was_shown_is_refused(gate, seen, tmp_path):
+    x, pictures, labels = seen
+    others = upside_down(seen)
+    parts = x[:100], pictures[:100], labels[:100], x[100:130], pictures[100:130]
+    knowing = fit_gate(*parts, others=others[:40])
+    fresh = others[40:]
+    blind, sharp = (
+        [one.distances.get("others", 0) > 1 for one in g.judge(features(fresh), fresh)]
+        for g in (gate, knowing)
+    )
+    assert not any(blind)
+    assert all(sharp)
+    own = knowing.judge(x[130:], pictures[130:])
+    assert not any(verdict.distances["others"] > 1 for verdict in own)
+    for one, other in zip(own, gate.judge(x[130:], pictures[130:]), strict=True):
+        assert {**one.distances, "others": 0} == {**other.distances, "others": 0}
+    knowing.save(tmp_path / "g.safetensors")
+    again = Gate.load(tmp_path / "g.safetensors").judge(x, pictures)
+    for one, other in zip(again, knowing.judge(x, pictures), strict=True):
+        assert one.distances["others"] == pytest.approx(other.distances["others"], abs=1e-3)
+    with pytest.raises(InputError, match="10 slices of other kinds; there are 9"):
+        fit_gate(*parts, others=others[:9])
+
+
 def test_too_few_slices_make_no_gate(seen):
     x, pictures, labels = seen
     with pytest.raises(InputError, match="there are 5 and 30"):

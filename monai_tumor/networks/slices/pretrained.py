@@ -16,6 +16,15 @@ from monai_tumor.networks.weights import read_weights
 
 _UNCOUNTED = "num_batches_tracked"  # of normalisations; old files lack it
 _OWN = Layout("own", lambda key: key)
+DOWNLOAD = "download"  # in place of a file
+_URL = "https://download.pytorch.org/models/"
+_TORCHVISION: Mapping[str, str] = {
+    "DenseNet201": "densenet201-c1103571.pth",
+    "MobileNetV3Small": "mobilenet_v3_small-047dcff4.pth",
+    "VGG19": "vgg19-dcbb9e9d.pth",
+    "ResNet": "resnet50-11ad3fa6.pth",
+    "EfficientNetBN": "efficientnet_b0_rwightman-7f5810bc.pth",
+}
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,13 @@ def load_pretrained(network: nn.Module, path: str | Path) -> Pretrained:
 
     Args:
         network: one of `monai_tumor.networks.slices`.
-        path: `.safetensors`, or a checkpoint that `torch.load(weights_only=True)` takes.
+        path: `.safetensors`, or a checkpoint that `torch.load(weights_only=True)` takes; "download"
+            fetches torchvision's into torch's own cache, once, and holds it against its hash.
 
     Raises:
-        BundleError: no such file, one that cannot be read safely, or of another network.
+        BundleError: no such file, one that cannot be read or fetched safely, or of another network.
     """
-    path = Path(path)
+    path = _fetched(network) if str(path) == DOWNLOAD else Path(path)
     if not path.is_file():
         raise BundleError(f"No weights at {path}; {_where(network)}")
     given = read_weights(path)
@@ -104,6 +114,22 @@ def load_pretrained(network: nn.Module, path: str | Path) -> Pretrained:
     return Pretrained(path.name, sha256(path), layout.name, len(loaded), left, grey)
 
 
+def _fetched(network: nn.Module) -> Path:
+    """Torchvision's file for `network`, whose name holds the beginning of its SHA-256."""
+    name = _TORCHVISION.get(type(network).__name__)
+    if name is None:
+        raise BundleError(f"Nothing to download: {_where(network)}")
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = path.stem.rpartition("-")[2]
+        try:
+            torch.hub.download_url_to_file(_URL + name, str(path), prefix, progress=False)
+        except (OSError, RuntimeError) as error:  # no network; another hash
+            raise BundleError(f"{name} cannot be downloaded ({error}); {_where(network)}") from None
+    return path
+
+
 def _fitted(given: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
     """`given` in the shape of `own`: as it is, its colours summed, a 1 x 1 kernel flattened."""
     if given.ndim == 4 == own.ndim and given.shape[1] == 3 and own.shape[1] == 1:
@@ -129,17 +155,20 @@ def _where(network: nn.Module) -> str:
 
 def _published(name: str, timm: str) -> str:
     return (
-        f"expected is torchvision's {name} (https://download.pytorch.org/models/{name}) or a"
+        f"expected is torchvision's {name} ({_URL}{name}) or a"
         f" .safetensors file of timm's {timm} (https://huggingface.co/timm)."
     )
 
 
+_TIMM = {
+    "DenseNet201": "densenet201",
+    "MobileNetV3Small": "mobilenetv3_small_100",
+    "VGG19": "vgg19",
+    "ResNet": "resnet50",
+    "EfficientNetBN": "efficientnet_b0",
+}
 _FILES: Mapping[str, str] = {
-    "DenseNet201": _published("densenet201-c1103571.pth", "densenet201"),
-    "MobileNetV3Small": _published("mobilenet_v3_small-047dcff4.pth", "mobilenetv3_small_100"),
-    "VGG19": _published("vgg19-dcbb9e9d.pth", "vgg19"),
-    "ResNet": _published("resnet50-11ad3fa6.pth", "resnet50"),
-    "EfficientNetBN": _published("efficientnet_b0_rwightman-7f5810bc.pth", "efficientnet_b0"),
+    **{network: _published(_TORCHVISION[network], timm) for network, timm in _TIMM.items()},
     "ResNet50V2": (
         "expected is a .safetensors file of timm's resnetv2_50 (https://huggingface.co/timm)."
     ),

@@ -3,7 +3,7 @@ import pytest
 from dicom.generator import Grid, header, put_pixels
 from dicom.generator import save as save_dicom
 
-from monai_tumor.data.slices import find_slices, fingerprint
+from monai_tumor.data.slices import SliceDataset, find_slices, fingerprint
 from monai_tumor.errors import InputError
 from slices.small_slices import folders, save, texture
 
@@ -174,3 +174,18 @@ def test_nothing(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"")
     with pytest.raises(InputError, match="neither a folder"):
         find_slices(tmp_path / "x.zip")
+
+
+def test_further_columns_of_a_table_are_kept(tmp_path):
+    for name in ("a", "b"):
+        save(tmp_path / f"{name}.png", texture(ord(name)))
+    table = tmp_path / "slices.csv"
+    table.write_text("path,label,Scanner,age group\na.png,x,A,old\nb.png,y,,young\n")
+    items = find_slices(table).items
+    assert [item.columns for item in items] == [
+        (("scanner", "A"), ("age group", "old")),
+        (("age group", "young"),),
+    ]
+    again = SliceDataset.load(find_slices(table).save(tmp_path / "list.json"))
+    assert [item.columns for item in again.items] == [item.columns for item in items]
+    assert items[0].as_dict()["columns"] == {"scanner": "A", "age group": "old"}

@@ -11,6 +11,7 @@ from monai_tumor.data.slices import (
     class_weights,
     classes_of,
     divide,
+    leak_told,
     side_items,
     slice_facts,
     slices_to_classify,
@@ -139,3 +140,46 @@ def test_what_is_to_be_classified(clean, tmp_path):
         slices_to_classify(tmp_path / "absent")
     with pytest.raises(InputError, match="Nothing to classify"):
         slices_to_classify(None)
+
+
+def test_slice_by_slice_twins_come_on_both_sides_and_still_count_as_one(leaking):
+    """Ten dealings of 48 slices with six pairs of twins: hardly ever is no pair parted."""
+    parted = 0
+    for seed in range(10):
+        options = {"test": 0.5, "validation": 0.0, "seed": seed}
+        assert not divide(leaking, **options).stamp.leaking
+        division = divide(leaking, **options, grouped=False, allow_leak=True)
+        test = division.items["test"]
+        parted += sum(item["leaks"] for item in test)
+        groups = Counter(item.group for item in division.dataset.items)
+        assert sorted(groups.values())[-6:] == [2] * 6
+    assert parted >= 10
+    with pytest.raises(TrainingError, match="This split leaks: test"):
+        divide(leaking, test=0.5, validation=0.0, seed=0, grouped=False)
+
+
+def test_the_test_side_may_validate_and_that_is_told(clean):
+    division = divide(clean, test_validates=True, allow_leak=True)
+    assert division.items["validation"] == division.items["test"]
+    assert len(division.items["train"]) == 24  # none of it validates
+    assert "the test side was validated on" in str(division.stamp)
+    told = leak_told(slice_facts(clean, test_validates=True, allow_leak=True)["leak"])
+    assert told == "LEAKING SPLIT, results are too good: the test side was validated on."
+    with pytest.raises(TrainingError, match="the test side was validated on"):
+        divide(clean, test_validates=True)
+
+
+def test_files_of_some_endings_alone_are_read(tmp_path):
+    folder = make_set(tmp_path / "set", 6, splits=("Training",))
+    for path in sorted(folder.rglob("[0-2].png")):
+        path.rename(path.with_suffix(".PNG"))
+    division = divide(folder, validation=0.2, endings=[".PNG"])
+    assert len(division.dataset.items) == 6
+    with pytest.raises(InputError, match=r"No slice in .* ends in \.jpg or \.bmp"):
+        divide(folder, endings=[".jpg", ".bmp"])
+
+
+def test_as_many_classes_as_a_recipe_is_for(clean):
+    assert classes_of(clean, count=2) == ["corner", "middle"]
+    with pytest.raises(InputError, match=r"has 2 classes .*, this recipe is for 4"):
+        classes_of(clean, count=4)

@@ -150,3 +150,39 @@ def test_another_network_is_refused(tmp_path):
         BundleError, match=r"features.0.weight is \[6, 3, 5, 5\], not \[6, 2, 5, 5\]"
     ):
         slices.load_pretrained(slices.TanhCNN(2), tmp_path / "w.pth")
+
+
+def test_torchvisions_file_is_fetched_once_by_its_hash(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(url, path, prefix, progress):
+        asked.append((url, prefix))
+        torch.save(random_state(slices.MobileNetV3Small(3, 1000)), path)
+
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
+    for _ in range(2):
+        found = slices.load_pretrained(slices.MobileNetV3Small(3, 2), "download")
+    name = "mobilenet_v3_small-047dcff4.pth"
+    assert asked == [(f"https://download.pytorch.org/models/{name}", "047dcff4")]
+    assert found.file == name
+
+
+def test_without_a_network_it_says_where_the_file_is(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", fail)
+    with pytest.raises(BundleError, match=r"cannot be downloaded \(no route\); expected is torch"):
+        slices.load_pretrained(slices.MobileNetV3Small(), "download")
+    with pytest.raises(BundleError, match="nobody publishes weights of SmallResNet"):
+        slices.load_pretrained(slices.SmallResNet(), "download")
+
+
+def test_a_head_with_normalisation_keeps_its_own_weights(tmp_path):
+    torch.save(random_state(slices.MobileNetV3Small(3, 7)), tmp_path / "w.pth")
+    network = slices.with_head(slices.MobileNetV3Small(3, 2), norm=True)
+    found = slices.load_pretrained(network, tmp_path / "w.pth")
+    assert all(key.startswith("classifier.3.") for key in found.left_out)
+    assert len(found.left_out) == 6  # of the last layer two, of the normalisation four

@@ -35,6 +35,20 @@ def test_mirrors_and_quarter_turns_move_pixels_and_lose_none():
     assert len(set(errors.argmin(dim=0).tolist())) == 4
 
 
+def test_axes_are_stretched_and_shifted_by_themselves():
+    """A bright square in the middle: what moves, and how far at most."""
+    torch.manual_seed(0)
+    x = torch.zeros(200, 1, 40, 40)
+    x[:, :, 16:24, 16:24] = 1
+    across = Augment(**STILL | {"shift": 0.2, "shift_rows": 0.0, "stretch": 0.0})(x)
+    assert torch.allclose(across.sum(dim=3), x.sum(dim=3), atol=1e-3)  # each row keeps its sum
+    middle = (across.sum(dim=2)[:, 0] * torch.arange(40)).sum(dim=1) / 64
+    assert 6.5 < (middle - 19.5).abs().max() <= 8.01
+    wide = Augment(**STILL | {"stretch": 0.2})(x).sum(dim=(1, 2, 3)) / 64
+    assert 1 / 1.2**2 - 0.05 < wide.min() < 0.8
+    assert 1.3 < wide.max() < 1 / 0.8**2 + 0.1
+
+
 def test_each_picture_by_its_own_numbers_within_bounds():
     torch.manual_seed(0)
     x = batch(1).repeat(8, 1, 1, 1)
