@@ -11,6 +11,7 @@ from monai_tumor.errors import InputError
 from monai_tumor.files import sha256
 
 _PACKAGES = ("monai-tumor", "monai", "torch", "nibabel", "numpy", "pytorch-ignite", "pydicom")
+REPORT_FORMAT = "monai_tumor report"
 INTENDED_USE = "Research use only. Not a medical device; not for diagnosis."
 
 
@@ -54,7 +55,7 @@ def record(
 
 
 def result_record(beside: Path) -> Mapping[str, Any] | None:
-    """What the JSON beside a label map says, where it says that the label map is a result of ours.
+    """What the JSON of a label map or report says, where it says that this is a result of ours.
 
     Truth of BraTS 2021 has the names of our results, and labels drawn by hand may: a file of such
     a name is ours only where this is not None.
@@ -63,8 +64,10 @@ def result_record(beside: Path) -> Mapping[str, Any] | None:
         content = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(content, dict) and {"study", "label_scheme", "input"} <= content.keys()
-    return content if ours else None
+    if not isinstance(content, dict):
+        return None
+    is_report = content.get("format") == REPORT_FORMAT
+    return content if is_report or {"study", "label_scheme", "input"} <= content.keys() else None
 
 
 def unfinished(study: str, input: str) -> dict[str, Any]:
@@ -76,8 +79,8 @@ def require_replaceable(path: Path, beside: Path) -> None:
     """Refuse to write over what is not a result of ours.
 
     Args:
-        path: the label map to write.
-        beside: the JSON beside it.
+        path: the label map or page to write.
+        beside: its JSON.
 
     Raises:
         InputError: one of the two is there, and the JSON does not say that it is ours.

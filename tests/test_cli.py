@@ -147,6 +147,14 @@ def test_wrong_usage_exits_with_2(capsys):
     assert "--scheme" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["", "-o", "out"], ["in", "-o", ""]])
+def test_an_empty_path_is_not_the_working_folder(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["segment", *arguments])
+    assert stop.value.code == 2
+    assert "a path cannot be empty" in capsys.readouterr().err
+
+
 class _Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -1,8 +1,9 @@
 """The command line: a table of commands, each of which calls one function and prints its result.
 
-Exit codes: 0 done; 1 any other failure that has a message; 2 wrong usage; 3 done, but something
-was left out or has problems; 4 input that cannot be used; 5 a bundle or its weights; 6 training;
-7 an optional package is missing; 8 a PACS cannot be reached or refuses; 130 interrupted.
+Exit codes: 0 done; 1 any other failure that has a message, or a defect of ours in one study of
+many; 2 wrong usage; 3 done, but something was left out or has problems; 4 input that cannot be
+used; 5 a bundle or its weights; 6 training; 7 an optional package is missing; 8 a PACS cannot be
+reached or refuses; 130 interrupted.
 """
 
 import argparse

@@ -46,6 +46,13 @@ def scheme_argument(parser: argparse.ArgumentParser, required: bool = False) -> 
     )
 
 
+def some_path(text: str) -> Path:
+    """A path; not the working folder in place of a shell variable that is not set."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path cannot be empty")
+    return Path(text)
+
+
 def pair(text: str, option: str, form: str) -> tuple[str, str]:
     """Both sides of `KEY=VALUE`."""
     key, _, value = text.partition("=")

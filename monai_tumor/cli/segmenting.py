@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_tumor.cli.command import Command, no_arguments, pair
+from monai_tumor.cli.command import Command, no_arguments, pair, some_path
 from monai_tumor.cli.steps import Steps
 from monai_tumor.labels import SCHEMES
 
@@ -38,15 +38,17 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
         nargs="*",
-        type=Path,
+        type=some_path,
         metavar="INPUT",
         help="study, folder of studies, datalist, 4D file, DICOM folder or zip",
     )
     for role, what in _ROLES.items():
-        parser.add_argument(f"--{role}", type=Path, metavar="FILE", help=what)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the results")
+        parser.add_argument(f"--{role}", type=some_path, metavar="FILE", help=what)
+    parser.add_argument(
+        "-o", "--output", type=some_path, required=True, help="folder for the results"
+    )
     parser.add_argument("--bundle", default="brats_ensemble", help="by name (brats_ensemble)")
-    parser.add_argument("--weights", type=Path, help="a file; by default the bundle's own")
+    parser.add_argument("--weights", type=some_path, help="a file; by default the bundle's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument("--backend", choices=["auto", "torch", "openvino"], default="auto")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto")
@@ -85,7 +87,7 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strip", choices=["auto", "always", "never"], default="auto", help="take the skull off"
     )
-    parser.add_argument("--brain-mask", type=Path, metavar="FILE", help="in place of a strip")
+    parser.add_argument("--brain-mask", type=some_path, metavar="FILE", help="in place of a strip")
     parser.add_argument(
         "--keep-images", action="store_true", help="keep the images that were prepared"
     )

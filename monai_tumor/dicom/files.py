@@ -127,6 +127,10 @@ def looks_like_dicom(path: Path) -> bool:
 def _file(path: Path, scratch: Path | None, limits: Limits) -> Iterator[Source]:
     if zipfile.is_zipfile(path) and not _has_preamble(path):
         yield from _archive(path, path.name, scratch, limits)
+    elif path.suffix.lower() == ".zip" and not _has_preamble(path):
+        raise RefusalError(
+            Reason.UNREADABLE, f"{path.name} is no whole zip archive; fetch it again."
+        )
     elif path.name.upper() == "DICOMDIR" or _is_media_directory(path):
         yield from _dicomdir(path.resolve(), limits)
     else:

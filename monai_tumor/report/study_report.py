@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike
 from monai_tumor.files import write_json, write_text
 from monai_tumor.imaging.measure import Measures
 from monai_tumor.imaging.quality import Flag
-from monai_tumor.provenance import INTENDED_USE
+from monai_tumor.provenance import INTENDED_USE, REPORT_FORMAT, require_replaceable
 from monai_tumor.report.key_slices import key_slices, lesion_slices
 from monai_tumor.report.page import page
 
-FORMAT = "monai_tumor report"
+FORMAT = REPORT_FORMAT
 FORMAT_VERSION = 1
 
 
@@ -89,14 +89,16 @@ def write_report(
         Both paths.
 
     Raises:
-        InputError: they cannot be written there, or images and label map do not fit.
+        InputError: they cannot be written there, or would replace what is no report of ours; or
+            images and label map do not fit.
     """
+    json_path, html_path = folder / "report.json", folder / "report.html"
+    require_replaceable(html_path, json_path)
     options: dict[str, Any] = {"affine": affine, "scheme": report.measures.scheme}
     rows = key_slices(images, labels, **options)
     first = next(iter(images.values()))
     lesions = lesion_slices(first, labels, report.measures.enhancing, **options)
     text = page(report.as_dict(), report.measures, rows, lesions)
-    json_path, html_path = folder / "report.json", folder / "report.html"
     write_json(json_path, report.as_dict())
     write_text(html_path, text)
     return json_path, html_path

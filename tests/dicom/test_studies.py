@@ -3,6 +3,7 @@
 import shutil
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -100,3 +101,11 @@ def test_what_is_no_dicom(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
         archive.writestr("notes.txt", "no DICOM")
     assert find_dicom_studies(tmp_path / "cut.zip") == []
+
+
+def test_an_archive_that_was_cut_short(two, tmp_path):
+    folder, _ = two
+    whole = Path(shutil.make_archive(str(tmp_path / "sent"), "zip", folder))
+    whole.write_bytes(whole.read_bytes()[:1000])
+    with pytest.raises(RefusalError, match=r"sent\.zip is no whole zip archive; fetch it again"):
+        find_dicom_studies(whole)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from monai_tumor import paths
+from monai_tumor.errors import InputError
 from monai_tumor.files import sha256
 from monai_tumor.imaging.drawing import COLOURS, NAMES
 from monai_tumor.imaging.measure import measure
@@ -112,6 +113,16 @@ def test_a_study_without_tumour_has_a_report(tmp_path, schema):
     assert "No flag was raised." in text
     assert "mean entropy" not in text
     assert text.count("<img") == 3
+
+
+def test_only_our_own_report_is_replaced(tmp_path):
+    for file in ("report.html", "report.json"):
+        (tmp_path / file).write_text("mine")
+        with pytest.raises(InputError, match=f"{file} is there and is not a result of ours"):
+            written(tmp_path, a_report())
+        assert (tmp_path / file).read_text() == "mine"
+        (tmp_path / file).unlink()
+    assert written(tmp_path, a_report()) == written(tmp_path, a_report())
 
 
 class Page(HTMLParser):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -13,49 +12,13 @@ from pydicom import dcmread
 
 import monai_tumor
 from monai_tumor import cli
-from monai_tumor.data.phantom import make_phantom, write_dicom_phantom, write_phantoms
-from monai_tumor.errors import BundleError, DependencyError, InputError, StudyError
+from monai_tumor.data.phantom import make_phantom, write_dicom_phantom
+from monai_tumor.errors import BundleError, InputError, StudyError
 from monai_tumor.services import segment as module
 from monai_tumor.services.opening import Preparation
 from monai_tumor.services.segment import Outputs, plan, segment, segment_all
 
-
-@pytest.fixture(scope="module")
-def phantoms(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantoms") / "in"
-    make = partial(make_phantom, size="small")
-    write_phantoms(folder, count=3, layout="brats2023", make=make)
-    write_dicom_phantom(folder.parent / "dicom", make(4))
-    return folder.parent
-
-
-@pytest.fixture
-def studies(phantoms, tmp_path):
-    return Path(shutil.copytree(phantoms / "in", tmp_path / "in"))
-
-
-@pytest.fixture
-def study(studies):
-    """One of them, alone."""
-    return studies / "BraTS-GLI-00001-000"
-
-
-@pytest.fixture
-def dicom_study(phantoms, tmp_path):
-    return Path(shutil.copytree(phantoms / "dicom", tmp_path / "from the scanner"))
-
-
 LOAD = {"trust": True, "device": "cpu", "backend": "torch"}
-
-
-@pytest.fixture(scope="module")
-def segmenter(tiny_bundle):
-    return module.Segmenter(tiny_bundle, **LOAD)
-
-
-@pytest.fixture
-def options(segmenter):
-    return {"bundle": segmenter, "outputs": Outputs(report=False, dicom=False)}
 
 
 def names(folder, ending="_seg.nii.gz"):
@@ -307,62 +270,10 @@ def test_a_4d_file_of_three_channels(options, tmp_path):
     assert "has 3 channels, but 4 modalities are named" in run.errors["three"]
 
 
-def test_an_image_larger_than_memory(studies, options, tmp_path, monkeypatch):
-    monkeypatch.setattr("monai_tumor.services.opening.free_memory", lambda: 10_000_000)
-    run = segment_all([studies], tmp_path / "out", **options)
-    found = run.errors["BraTS-GLI-00001-000"]
-    assert "48 x 56 x 40 voxels, which need about 0.0 GB of memory; 0.0 GB are free" in found
-
-
 def test_a_file_of_no_known_kind(options, tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(InputError, match=r"notes\.txt is neither a folder, a NIfTI file nor"):
         segment_all([tmp_path / "notes.txt"], tmp_path / "out", **options)
-
-
-def test_a_full_disk_leaves_whole_files_and_no_stray_ones(studies, options, tmp_path, monkeypatch):
-    def full(image, path):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    out = tmp_path / "out"
-    segment_all([studies], out, **options)
-    whole = {path: path.read_bytes() for path in out.glob("*_seg.nii.gz")}
-    monkeypatch.setattr("monai_tumor.inference.result.nifti.save", full)
-    run = segment_all([studies], out, **options)
-    assert len(run.errors) == 3
-    assert all("No space left" in reason for reason in run.errors.values())
-    assert {path: path.read_bytes() for path in out.glob("*_seg.nii.gz")} == whole
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
-
-
-def test_a_defect_stops_neither_the_others_nor_hides(
-    studies, options, tmp_path, monkeypatch, caplog
-):
-    finish = module.Segmenter.finish
-
-    def broken(self, predicted, **more):
-        if "00002" in str(predicted["study"]):
-            raise ZeroDivisionError("division by zero")
-        return finish(self, predicted, **more)
-
-    monkeypatch.setattr(module.Segmenter, "finish", broken)
-    run = segment_all([studies], tmp_path / "out", **options)
-    assert sorted(run.done) == ["BraTS-GLI-00001-000", "BraTS-GLI-00003-000"]
-    assert run.defects == ("BraTS-GLI-00002-000",)
-    (message,) = json.loads((tmp_path / "out" / "errors.json").read_text()).values()
-    assert message.startswith("ZeroDivisionError: division by zero (a defect")
-    assert "in broken" in caplog.text  # the traceback
-
-
-def test_an_interrupt_ends_all(studies, options, tmp_path, monkeypatch):
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module.Segmenter, "predict", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        segment_all([studies], tmp_path / "out", **options)
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_input_that_cannot_be_read_is_one_error_of_many(study, options, tmp_path):
@@ -401,44 +312,6 @@ def test_the_report_lies_in_a_folder_of_the_study(studies, options, tmp_path):
     assert "Research use only" in (written.report / "report.html").read_text()
 
 
-def test_images_on_other_grids_are_brought_to_the_reference(studies, options, tmp_path):
-    study = studies / "BraTS-GLI-00001-000"
-    flair = study / f"{study.name}-t2f.nii.gz"
-    image = nib.load(flair)
-    coarse = nib.Nifti1Image(image.get_fdata(dtype=np.float32)[::2, ::2], image.affine)
-    coarse.affine[:, :2] *= 2
-    nib.save(nib.Nifti1Image(coarse.dataobj, coarse.affine), flair)
-    by_headers = Preparation(register=False)
-    run = segment_all([study], tmp_path, preparation=by_headers, **options)
-    found = nib.load(run.done[study.name].label_map)
-    assert found.shape == nib.load(study / f"{study.name}-t1c.nii.gz").shape
-    record = json.loads((tmp_path / f"{study.name}_seg.json").read_text())
-    placed = {i["modality"]: i["placing"] for i in record["prepared"]["images"]}
-    assert placed == {
-        "t1n": "unchanged",
-        "t1c": "unchanged",
-        "t2w": "unchanged",
-        "t2f": "resampled",
-    }
-    assert "several-grids" in [flag["name"] for flag in record["flags"]]
-    kept = [path.name for path in (tmp_path / study.name / "prepared").iterdir()]
-    assert kept == [f"{study.name}-prepared.json"]  # images are kept where it is asked for
-
-
-def test_a_brain_mask_that_is_given(studies, options, tmp_path):
-    study = studies / "BraTS-GLI-00001-000"
-    image = nib.load(study / f"{study.name}-t1c.nii.gz")
-    half = np.zeros(image.shape, np.uint8)
-    half[: image.shape[0] // 2] = 1
-    nib.save(nib.Nifti1Image(half, image.affine), tmp_path / "mask.nii.gz")
-    given = Preparation(brain_mask=tmp_path / "mask.nii.gz", keep_images=True)
-    segment_all([study], tmp_path / "out", preparation=given, **options)
-    kept = tmp_path / "out" / study.name / "prepared"
-    inside = nib.load(kept / f"{study.name}-t2w.nii").get_fdata() != 0
-    assert inside.any()
-    assert not inside[half == 0].any()
-
-
 def test_a_dicom_study_gets_seg_and_sr_on_the_grid_of_t1c(dicom_study, options, tmp_path):
     pytest.importorskip("highdicom")
     options["outputs"] = Outputs(report=False)
@@ -460,52 +333,6 @@ def test_a_dicom_study_gets_seg_and_sr_on_the_grid_of_t1c(dicom_study, options, 
     written.dicom_files[0].unlink()
     again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
     assert list(again.done) == ["from_the_scanner"]
-
-
-def test_dicom_that_cannot_be_written_is_no_complete_result(
-    dicom_study, options, tmp_path, monkeypatch, capsys
-):
-    def refuse(*args, **more):
-        raise DependencyError("Writing DICOM SEG and SR needs highdicom.")
-
-    options["outputs"] = Outputs(report=False)
-    before = segment_all([dicom_study], tmp_path / "out", **options)
-    assert list((tmp_path / "out" / "from_the_scanner" / "dicom").iterdir())
-    monkeypatch.setattr("monai_tumor.services.pipeline.export_mask", refuse)
-    run = segment_all([dicom_study], tmp_path / "out", **options)
-    assert before.complete
-    assert not run.complete
-    assert "no dicom was written: Writing DICOM SEG and SR needs highdicom." in str(run)
-    record = json.loads((tmp_path / "out" / "from_the_scanner_seg.json").read_text())
-    assert record["not_written"] == {"dicom": "Writing DICOM SEG and SR needs highdicom."}
-    assert not (tmp_path / "out" / "from_the_scanner" / "dicom").exists()
-    monkeypatch.undo()
-    again = segment_all([dicom_study], tmp_path / "out", resume=True, **options)
-    assert list(again.done) == ["from_the_scanner"]
-
-
-def test_dicom_is_converted_when_its_turn_comes(dicom_study, options, tmp_path, monkeypatch):
-    """And no study's working files outlast it."""
-    write_dicom_phantom(tmp_path / "second", make_phantom(5, size="small"))
-    seen = []
-    scratch = tmp_path / "out" / ".tmp-segment"
-
-    def predict(self, prepared):
-        seen.append(sorted(path.name for path in scratch.iterdir()))
-        return wrapped(self, prepared)
-
-    wrapped = module.Segmenter.predict
-    monkeypatch.setattr(module.Segmenter, "predict", predict)
-    ended = []
-    segment_all(
-        [dicom_study, tmp_path / "second"],
-        tmp_path / "out",
-        on_study=lambda name, *_: ended.append(sorted(path.name for path in scratch.iterdir())),
-        **options,
-    )
-    assert "from_the_scanner" in seen[0]
-    assert "from_the_scanner" not in ended[0]
-    assert ended[-1] == []
 
 
 def test_an_archive_of_dicom_is_what_the_folder_is(dicom_study, options, tmp_path):
