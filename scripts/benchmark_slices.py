@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from monai_tumor import bundles
 from monai_tumor.networks.slices import MobileNetV3Small
+from monai_tumor.training import one_line_errors
 
 BATCH, SIDE, CLASSES = 32, 208, 4
 
@@ -181,4 +182,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    one_line_errors()
     main()

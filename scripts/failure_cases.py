@@ -17,6 +17,7 @@ import numpy as np
 from monai_tumor.data import find_studies
 from monai_tumor.labels import Modality, convert_labels
 from monai_tumor.report.pictures import save_overlay
+from monai_tumor.training import one_line_errors
 
 _SHOWN = Modality.T2F
 
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    one_line_errors()
     main()

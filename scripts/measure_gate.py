@@ -28,6 +28,7 @@ from monai_tumor.data.slices import slices_to_classify
 from monai_tumor.errors import BundleError, DicomError, ImageError
 from monai_tumor.files import write_json
 from monai_tumor.inference import Classifier
+from monai_tumor.training import one_line_errors
 
 _PICTURES = (
     *(Path(skimage.__file__).parent / "data").glob("*.[jp][pn]g"),
@@ -189,4 +190,5 @@ def _stretched(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 if __name__ == "__main__":
+    one_line_errors()
     main()

@@ -26,6 +26,7 @@ from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.files import write_json, write_text
 from monai_tumor.labels import REGIONS, to_regions
 from monai_tumor.transforms.rand_mirror_half import mirror_columns
+from monai_tumor.training import one_line_errors
 
 HEALTHY_ML = 1.0
 LAST = "final"  # the stage of scripts/train_weights.py whose weights count
@@ -113,4 +114,5 @@ def measure(path: Path, weights: str) -> dict[str, str | float]:
 
 
 if __name__ == "__main__":
+    one_line_errors()
     main()

@@ -33,6 +33,7 @@ from monai_tumor.data.slices import divide
 from monai_tumor.files import write_json
 from monai_tumor.services.evaluate_slices import WAYS, evaluate_slices
 from monai_tumor.services.slice_weights import export_slice_weights
+from monai_tumor.training import one_line_errors
 
 BUNDLE = "slice_classifier"
 DEFAULT = "small_resnet"
@@ -192,4 +193,5 @@ def ship(plan: Plan, seeds: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    one_line_errors()
+    main()

@@ -45,6 +45,7 @@ from monai_tumor.metrics.tables import ScoreTable
 from monai_tumor.paths import bundle_dir, config
 from monai_tumor.provenance import versions
 from monai_tumor.services.segment import segment_all
+from monai_tumor.training import one_line_errors
 
 FOLDS = 3
 ALL = "all"
@@ -345,4 +346,5 @@ def monai_bundle(plan: Plan, bundle: str, options: dict[str, str], log: Path) ->
 
 
 if __name__ == "__main__":
+    one_line_errors()
     main()

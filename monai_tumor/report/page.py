@@ -212,7 +212,7 @@ def _swatch(region: Region) -> str:
 def figure(picture: Picture, caption: str, share: float = 1) -> str:
     """A picture with a caption, over so much of the page's width."""
     data = io.BytesIO()
-    picture.save(data, format="PNG", optimize=True)
+    picture.save(data, format="PNG")
     source = base64.b64encode(data.getvalue()).decode("ascii")
     words = escape(caption)
     size = f'width="{picture.width}" height="{picture.height}" style="--share: {share:.1%}"'
