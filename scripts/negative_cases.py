@@ -25,8 +25,8 @@ from monai_tumor.data import Datalist
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.files import write_json, write_text
 from monai_tumor.labels import REGIONS, to_regions
-from monai_tumor.transforms.rand_mirror_half import mirror_columns
 from monai_tumor.training import one_line_errors
+from monai_tumor.transforms.rand_mirror_half import mirror_columns
 
 HEALTHY_ML = 1.0
 LAST = "final"  # the stage of scripts/train_weights.py whose weights count
