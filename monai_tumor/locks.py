@@ -10,14 +10,14 @@ from pathlib import Path
 from monai_tumor.errors import InputError
 
 _LOG = logging.getLogger(__name__)
-LOCK = ".lock"
+LOCK = ".monai-tumor.lock"
 
 
 @contextmanager
 def locked(folder: Path, doing: str) -> Iterator[None]:
     """Keep others out of `folder`, which is made if need be, until the end of the block.
 
-    The operating system holds the lock (`fcntl.flock` on the file `.lock`) and drops it with the
+    The operating system holds the lock (`fcntl.flock` on a file of its own) and drops it with the
     process, whatever ends that: none is ever stale. Where there are no such locks, as on Windows
     and some network drives, nothing is locked. The file goes at the end, and with it the folder
     where it was made for nothing.

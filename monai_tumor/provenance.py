@@ -62,7 +62,7 @@ def result_record(beside: Path) -> Mapping[str, Any] | None:
     """
     try:
         content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict):
         return None

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from monai_tumor.errors import InputError
-from monai_tumor.locks import locked
+from monai_tumor.locks import LOCK, locked
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
 _HOLD = (
-    "import sys, time; from pathlib import Path; from monai_tumor.locks import locked\n"
+    "import sys, time; from pathlib import Path; from monai_tumor.locks import LOCK, locked\n"
     "with locked(Path(sys.argv[1]), 'works in'): print('in', flush=True); time.sleep(60)"
 )
 
@@ -44,7 +44,7 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
             pytest.fail("two at once")
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
-    assert (tmp_path / ".lock").is_file()
+    assert (tmp_path / LOCK).is_file()
     with locked(tmp_path, "works in"):
         pass
 
@@ -65,7 +65,7 @@ def test_what_cannot_be_locked(tmp_path):
         locked(tmp_path / "file", "works in"),
     ):
         pytest.fail("a file is no folder")
-    (tmp_path / ".lock").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / LOCK).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="Cannot write"), locked(tmp_path, "works in"):
         pytest.fail("a link leads elsewhere")
     assert not (tmp_path / "elsewhere").exists()

@@ -5,9 +5,11 @@ names of our own, links that lead out of an input are not followed, and every si
 before anything is allocated.
 """
 
+import lzma
 import shutil
 import warnings
 import zipfile
+import zlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,17 @@ from monai_tumor.dicom.reasons import Reason, RefusalError
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _LOOKED_AT = 1000  # files, to see whether a folder holds DICOM
+# What `zipfile` raises on an archive that is damaged, encrypted or packed in an unknown way.
+DAMAGED = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+)
 _LARGE_ZIP = 1 << 30  # bytes unpacked, below which an archive as a whole may be packed well
 
 
@@ -208,7 +221,7 @@ def unpack(
                     shutil.copyfileobj(packed_file, unpacked, 1 << 20)
                 if Path(member.filename).name.upper() != "DICOMDIR":
                     yield Source(path, f"{archive.name}:{member.filename}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise RefusalError(
             Reason.UNREADABLE, f"{archive.name} cannot be unpacked ({error}); unpack it yourself."
         ) from error

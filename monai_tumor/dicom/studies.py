@@ -4,13 +4,13 @@ import io
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydicom import Dataset, dcmread
 
-from monai_tumor.dicom.files import FIRST_TAGS, Limits, find, quiet, read_header, unpack
+from monai_tumor.dicom.files import DAMAGED, FIRST_TAGS, Limits, find, quiet, read_header, unpack
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.results import MANUFACTURER
 from monai_tumor.files import printable
@@ -53,7 +53,11 @@ class DicomStudy:
         )
 
 
-def find_dicom_studies(path: Path, limits: Limits | None = None) -> list[DicomStudy]:
+def find_dicom_studies(
+    path: Path,
+    limits: Limits | None = None,
+    on_refused: Callable[[Path, RefusalError], None] | None = None,
+) -> list[DicomStudy]:
     """Every study at or below `path`, in the order of their folders. Nothing is unpacked.
 
     What this package wrote itself (results that lie beside their images) is passed over. A file
@@ -62,12 +66,13 @@ def find_dicom_studies(path: Path, limits: Limits | None = None) -> list[DicomSt
     Args:
         path: a file, a folder, a zip archive or a DICOMDIR; below a folder also archives.
         limits: bounds on what is read.
+        on_refused: told of an archive below `path` that cannot be read; the rest goes on.
 
     Raises:
         RefusalError: it does not exist, is unsafe or too large, or a file that is not DICOM.
     """
     found: dict[str, list[_Instance]] = {}
-    for one in _instances(path, limits or Limits()):
+    for one in _instances(path, limits or Limits(), on_refused):
         found.setdefault(one.uid, []).append(one)
     unclear = found.pop("", [])
     if not found:
@@ -105,10 +110,17 @@ def _study(uid: str, instances: list[_Instance]) -> DicomStudy:
     )
 
 
-def _instances(path: Path, limits: Limits) -> Iterator[_Instance]:
+def _instances(
+    path: Path, limits: Limits, on_refused: Callable[[Path, RefusalError], None] | None
+) -> Iterator[_Instance]:
     for source in find([path], None, limits):
         if source.archive:
-            yield from _members(source.path, limits)
+            try:
+                yield from list(_members(source.path, limits))
+            except RefusalError as error:
+                if on_refused is None or path.is_file():
+                    raise
+                on_refused(source.path, error)
             continue
         try:
             header = read_header(source, limits)
@@ -137,7 +149,7 @@ def _members(archive: Path, limits: Limits) -> Iterator[_Instance]:
                     place = archive.with_suffix("").joinpath(*parts)
                     uid = _text(header, "StudyInstanceUID")
                     yield _Instance(uid, archive, place, member.filename)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise RefusalError(
             Reason.UNREADABLE, f"{archive.name} cannot be unpacked ({error}); unpack it yourself."
         ) from error

@@ -100,7 +100,7 @@ def _choose(
     """The series of each modality.
 
     Raises:
-        StudyError: a modality has none.
+        StudyError: a modality has none, or they may be of several patients.
         RefusalError: what is wanted is not there.
     """
     chosen = assign(group, {modality(role): uid for role, uid in (wanted or {}).items()})
@@ -115,6 +115,13 @@ def _choose(
         raise StudyError(
             f"DICOM study {name!r} has no {lacks} series. Found: {printable(seen, 1500)}. Name the "
             f"series with --series {missing[0]}=UID, or leave the study out."
+        )
+    studies = {one.study_uid for one in chosen.values()}
+    if len(studies) > 1 or (studies == {""} and len(wanted or {}) < len(MODALITIES)):
+        found = f"{len(studies)} studies" if len(studies) > 1 else "files that name no study"
+        raise StudyError(
+            f"The series of {name!r} are of {found}, perhaps of several patients. Give a folder of "
+            "one study, or name each series with --series."
         )
     return chosen
 

@@ -14,6 +14,9 @@ from monai_tumor.errors import InputError
 from monai_tumor.files import write_json
 from monai_tumor.provenance import result_record, unfinished
 
+# What may lie in the folder of a study.
+_PARTS = ("report.html", "report.json", "dicom", "images", "prepared")
+
 
 @dataclass(frozen=True)
 class Place:
@@ -48,7 +51,7 @@ class Place:
         record = result_record(self.record)
         if record is None or record.get("unfinished"):
             return False
-        return all((self.output / file).is_file() for file in self._listed(record))
+        return all((self.output / file).is_file() for file in self.listed(record))
 
     def holds(self, request: str) -> bool:
         """Whether the result of this request is there, and lacks nothing that was asked for."""
@@ -67,7 +70,7 @@ class Place:
                 link that leads out of `output`.
         """
         record = result_record(self.record)
-        ours = set(self._listed(record)) if record is not None else set()
+        ours = set(self.listed(record)) if record is not None else set()
         wanted = {self.label_map.name, self.record.name, *files}
         for file in sorted(wanted - ours):
             path = self.output / file
@@ -80,6 +83,11 @@ class Place:
                 )
         root = self.output.resolve()
         for path in {self.folder, *((self.output / file).parent for file in wanted)}:
+            if path.exists() and not path.is_dir():
+                raise InputError(
+                    f"{path} is a file, and is to be a folder; choose another output folder, or "
+                    "move it away."
+                )
             if not path.resolve().is_relative_to(root):
                 raise InputError(
                     f"{path} leads to {path.resolve()}, out of {self.output}; remove the link, or "
@@ -102,7 +110,7 @@ class Place:
         files = sorted(path.relative_to(made).as_posix() for path in _files(made))
         self.require_free(files)
         earlier = result_record(self.record)
-        before = [] if earlier is None else self._listed(earlier)
+        before = [] if earlier is None else self.listed(earlier)
         mark = unfinished(str(record["study"]), str(record["input"]))
         begun, done = made.with_name("begun.json"), made.with_name("done.json")
         write_json(begun, mark | {"files": sorted({*before, *files})})
@@ -119,7 +127,7 @@ class Place:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
-    def _listed(self, record: Mapping[str, Any]) -> list[str]:
+    def listed(self, record: Mapping[str, Any]) -> list[str]:
         """The files that a record lists, those that could be this study's; nothing else is trusted.
 
         One without a list, of a bundle's own command, is of the label map alone.
@@ -135,8 +143,14 @@ class Place:
             return False
         if len(parts) == 1:
             return file in (self.label_map.name, f"{self.name}_prob.nii.gz")
-        inside = (self.output / file).parent.resolve().is_relative_to(self.output.resolve())
-        return parts[0] == self.name and inside
+        if parts[0] != self.name or parts[1] not in _PARTS:
+            return False
+        try:
+            (self.output / file).resolve()
+            folder = (self.output / file).parent.resolve()
+        except ValueError:  # no name of a file
+            return False
+        return folder.is_relative_to(self.output.resolve())
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -186,8 +186,14 @@ class _Errors:
     def __init__(self, output: Path, first: Mapping[str, str]) -> None:
         self._output = output
         self.lines: dict[str, str] = {}
+        path = output / "errors.json"
+        if path.is_file() and not _is_errors(path):
+            raise InputError(
+                f"{path} is there and is not of an earlier run; choose another output folder, or "
+                "move it away."
+            )
         try:
-            (output / "errors.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(
                 f"Cannot replace {output / 'errors.json'}: {error.strerror}. Choose another place."
@@ -205,6 +211,15 @@ class _Errors:
             write_json(self._output / "errors.json", self.lines)
         except MonaiTumorError as error:  # a full disk, say, of which this is no news
             _LOG.warning("%s", error)
+
+
+def _is_errors(path: Path) -> bool:
+    """Whether a file says of studies why they failed, as an earlier run leaves it."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and all(isinstance(why, str) for why in content.values())
 
 
 def _require_apart(output: Path, sources: Sequence[Found]) -> None:

@@ -1,7 +1,7 @@
 """What the inputs of `segment` hold: studies in NIfTI files, and in DICOM series."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from monai_tumor.errors import InputError, MonaiTumorError, StudyError
 from monai_tumor.files import printable
 from monai_tumor.provenance import result_record
 from monai_tumor.services.naming import Named, distinct
+from monai_tumor.services.places import Place
 
 SECTIONS = ("test", "validation", "training")  # of a datalist, in the order that they are chosen
 _LOG = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ class _Finder:
             for study in _listed(path, self.section):
                 self.add(study, path)
             return
-        dicom, refused = _dicom(path)
+        dicom, refused = _dicom(path, lambda one, why: self.fail(one.stem, one.parent, why))
         try:
             inventory = find_studies(path, modalities=self.modalities, keep_repeated=True)
         except InputError:
@@ -198,7 +199,9 @@ def _listed(path: Path, section: str | None) -> tuple[Study, ...]:
     return tuple(sections[chosen])
 
 
-def _dicom(path: Path) -> tuple[list[DicomStudy], InputError | None]:
+def _dicom(
+    path: Path, on_refused: Callable[[Path, InputError], None]
+) -> tuple[list[DicomStudy], InputError | None]:
     """The DICOM studies at or below `path`, and what keeps them from being read.
 
     Raises:
@@ -212,7 +215,7 @@ def _dicom(path: Path) -> tuple[list[DicomStudy], InputError | None]:
     ):
         return [], None
     try:
-        found = find_dicom_studies(path)
+        found = find_dicom_studies(path, on_refused=on_refused)
     except InputError as error:
         return [], error
     except OSError as error:
@@ -239,9 +242,9 @@ def _results_below(folder: Path) -> set[Path]:
     found: set[Path] = set()
     for path in walk(folder, str) if folder.is_dir() else ():
         record = result_record(path) if path.name.endswith("_seg.json") else None
-        files = record.get("files") if record is not None else None
-        if isinstance(files, list):
-            found |= {(path.parent / str(file)).resolve() for file in files}
+        if record is not None:
+            files = Place(path.parent, path.name.removesuffix("_seg.json")).listed(record)
+            found |= {(path.parent / file).resolve() for file in files}
     return found
 
 

@@ -5,9 +5,10 @@ import re
 import pytest
 from dicom.generator import Grid, classic, save_all
 
+from monai_tumor.dicom import DicomStudy
 from monai_tumor.errors import StudyError
 from monai_tumor.services.four_images import four_images
-from monai_tumor.services.sources import find_sources
+from monai_tumor.services.sources import Found, find_sources
 
 EVIL = "t1 <b>\x1b[31mred\nnext line " + "long " * 30
 ROLES = {
@@ -49,3 +50,20 @@ def test_text_of_headers_in_a_refusal(tmp_path):
     with pytest.raises(StudyError, match="has no t1c") as refused:
         four_images(found, tmp_path / "scratch")
     assert re.sub(r"[^\x20-\x7e]", "", str(refused.value)) == str(refused.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("uids", [("1.2.3", "1.2.4"), ("", "")])
+def test_series_of_two_patients_are_no_study(tmp_path, uids):
+    """As files without a study UID, or a study of which an archive's members say nothing."""
+    for uid, roles in zip(uids, (("t1n", "t1c"), ("t2w", "t2f")), strict=True):
+        for role in roles:
+            files = classic(Grid(count=3, study=uid or None))
+            for one in files:
+                one.add_new(0x0008103E, "UT", {**ROLES, "t1n": "t1"}[role])
+                one.StudyInstanceUID = uid
+            save_all(files, tmp_path / "in" / role)
+    found = DicomStudy("", tmp_path / "in", tuple((tmp_path / "in").glob("*/*")), {})
+    scratch = tmp_path / "scratch"
+    with pytest.raises(StudyError, match="perhaps of several patients"):
+        four_images(Found("S", found, tmp_path / "in"), scratch)

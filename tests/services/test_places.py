@@ -45,7 +45,7 @@ def test_all_of_an_earlier_result_goes(place, tmp_path):
 @pytest.mark.parametrize("moves", range(5))
 def test_killed_while_it_is_moved(place, tmp_path, monkeypatch, moves):
     """Then the record is of an unfinished result of ours, which the next one replaces."""
-    place.put(made(tmp_path, "S_seg.nii.gz", "S/old.txt", content="old"), RECORD)
+    place.put(made(tmp_path, "S_seg.nii.gz", "S/dicom/old.dcm", content="old"), RECORD)
     replace, done = Path.replace, []
 
     def killed(self, target):
@@ -55,7 +55,7 @@ def test_killed_while_it_is_moved(place, tmp_path, monkeypatch, moves):
             done.append(target)
         return replace(self, target)
 
-    new = ("S_seg.nii.gz", "S/a.txt", "S/b.txt")
+    new = ("S_seg.nii.gz", "S/report.html", "S/report.json")
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         place.put(made(tmp_path, *new), RECORD | {"request": "2"})
@@ -64,7 +64,7 @@ def test_killed_while_it_is_moved(place, tmp_path, monkeypatch, moves):
     assert not place.holds("2")
     place.put(made(tmp_path, *new), RECORD | {"request": "2"})
     assert place.holds("2")
-    assert files(place) == ["S/a.txt", "S/b.txt", "S_seg.json", "S_seg.nii.gz"]
+    assert files(place) == ["S/report.html", "S/report.json", "S_seg.json", "S_seg.nii.gz"]
 
 
 def test_a_failure_before_the_first_move_changes_nothing(place, tmp_path, monkeypatch):
@@ -136,3 +136,11 @@ def test_a_folder_is_emptied_and_no_link_followed(tmp_path):
     assert (tmp_path / "kept" / "file").is_file()
     with pytest.raises(InputError, match="Cannot write"):
         emptied(tmp_path / "kept" / "file" / "below")
+
+
+def test_a_file_where_a_folder_is_to_be(place, tmp_path):
+    place.put(made(tmp_path, "S_seg.nii.gz"), RECORD)
+    place.folder.write_text("mine")
+    with pytest.raises(InputError, match="is a file, and is to be a folder"):
+        place.put(made(tmp_path, "S_seg.nii.gz", "S/report.html"), RECORD | {"request": "2"})
+    assert place.holds("1")

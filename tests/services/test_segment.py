@@ -14,6 +14,7 @@ import monai_tumor
 from monai_tumor import cli
 from monai_tumor.data.phantom import make_phantom, write_dicom_phantom
 from monai_tumor.errors import BundleError, InputError, StudyError
+from monai_tumor.locks import LOCK
 from monai_tumor.services import segment as module
 from monai_tumor.services.opening import Preparation
 from monai_tumor.services.segment import Outputs, plan, segment, segment_all
@@ -174,12 +175,21 @@ def test_what_a_killed_run_left_goes(study, options, tmp_path):
     left = out / ".tmp-segment" / "another" / "made"
     left.mkdir(parents=True)
     (left / "half.nii.gz").write_bytes(b"half")
-    (out / ".lock").write_text("1\n")
+    (out / LOCK).write_text("1\n")
     assert segment_all([study], out, **options).complete
     assert sorted(path.name for path in out.iterdir()) == [
         f"{study.name}_seg.json",
         f"{study.name}_seg.nii.gz",
     ]
+
+
+def test_errors_json_of_somebody_else_stays(study, options, tmp_path):
+    mine = tmp_path / "out" / "errors.json"
+    mine.parent.mkdir()
+    mine.write_text('{"count": 3}')
+    with pytest.raises(InputError, match=r"errors.json is there and is not of an earlier run"):
+        segment_all([study], tmp_path / "out", **options)
+    assert mine.read_text() == '{"count": 3}'
 
 
 def test_results_are_no_inputs(study, dicom_study, options, tmp_path):

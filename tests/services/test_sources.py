@@ -73,7 +73,7 @@ def test_dicom_beside_nifti(tree):
 
 
 def test_dicom_that_cannot_be_read_beside_nifti(tree, monkeypatch):
-    def refuse(path):
+    def refuse(path, on_refused):
         raise RefusalError("too-large", "Over 200000 files; convert in smaller parts.")
 
     monkeypatch.setattr("monai_tumor.services.sources.find_dicom_studies", refuse)
@@ -156,3 +156,35 @@ def test_inputs_that_cannot_be_read(tree, tmp_path):
     assert sorted(sources.errors) == ["a_gone", "b_gone"]
     with pytest.raises(InputError, match=r"There is nothing at .*a/gone"):
         find_sources([tmp_path / "a" / "gone", tmp_path / "b" / "gone"])
+
+
+HOSTILE = (
+    '["\\u0000"]',
+    '["S/images/\\u0000"]',
+    '["\\ud800"]',
+    "[" * 100_000,
+    '["S/S-t1n.nii.gz", "../S/S-t1c.nii.gz"]',
+)
+
+
+@pytest.mark.parametrize("files", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_hostile_record_hides_no_study(tree, files):
+    (tree / "paris" / "S_seg.json").write_text(
+        f'{{"study": "S", "label_scheme": null, "input": "x", "files": {files}}}'
+    )
+    assert found(find_sources([tree / "paris"])) == ["S", "T"]
+
+
+def test_a_damaged_archive_keeps_nothing_else_out(tmp_path):
+    for name in ("a", "b"):
+        save_all(classic(Grid(count=2)), tmp_path / "in" / name)
+    shutil.make_archive(str(tmp_path / "in" / "c"), "zip", tmp_path / "in" / "a")
+    archive = tmp_path / "in" / "c.zip"
+    content = bytearray(archive.read_bytes())
+    content[60:300] = b"\xff" * 240  # within the first member
+    archive.write_bytes(content)
+    sources = find_sources([tmp_path / "in"])
+    assert found(sources) == ["a", "b"]
+    assert "c.zip cannot be unpacked" in sources.errors["c"]
+    with pytest.raises(RefusalError, match=r"c.zip cannot be unpacked"):
+        find_sources([archive])
