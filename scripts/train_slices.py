@@ -28,10 +28,10 @@ from typing import Any
 import torch
 
 from monai_tumor import bundles
-from monai_tumor.data.slices import divide
+from monai_tumor.data.slices import SliceSplit, divide
 from monai_tumor.files import write_json
 from monai_tumor.services.evaluate_slices import WAYS, evaluate_slices
-from monai_tumor.services.slice_weights import export_slice_weights
+from monai_tumor.services.slice_weights import export_slice_weights, slices_of_others
 from monai_tumor.training import one_line_errors
 
 BUNDLE = "slice_classifier"
@@ -40,6 +40,10 @@ SPLITS: dict[str, dict[str, Any]] = {
     "authors": {"test": None, "allow_leak": True},
     "groups": {"test": 0.2, "allow_leak": False},
 }
+
+# Options of train.yaml -> those of `data.slices.divide`.
+SPLIT_OPTIONS = {name: name for name in SliceSplit.__annotations__ if name != "seed"}
+SPLIT_OPTIONS["split_seed"] = "seed"
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,9 @@ class Plan:
     options: dict[str, Any]
 
     def split(self, name: str) -> dict[str, Any]:
-        """Options of `data.slices.divide`."""
-        return {**SPLITS[name], "validation": 0.1, "exclude": list(self.exclude)}
+        """Options of `data.slices.divide`, as `common` gives them to the bundle."""
+        own = {SPLIT_OPTIONS[k]: v for k, v in self.options.items() if k in SPLIT_OPTIONS}
+        return {**SPLITS[name], "validation": 0.1, "exclude": list(self.exclude), **own}
 
     def common(self, name: str, seed: int) -> dict[str, Any]:
         """Options of the bundle that training and evaluation share."""
@@ -76,7 +81,9 @@ class Plan:
             "dataset_dir": self.data,
             "output_dir": self.out / name / str(seed),
             "seed": seed,
-            **self.split(name),
+            **SPLITS[name],
+            "validation": 0.1,
+            "exclude": list(self.exclude),
             **self.options,
         }
 
@@ -123,6 +130,7 @@ def main() -> None:
     )
     for name in given.splits:  # a split that cannot be made stops here, not after hours
         print(divide(plan.data, **plan.split(name)).stamp, flush=True)
+    slices_of_others(plan.others)
     for name, seed in trainings:
         train(plan, name, seed)
     for name in given.splits:

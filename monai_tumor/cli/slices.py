@@ -119,10 +119,9 @@ def _figures_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the PNG files")
     parser.add_argument(
         "--image",
-        default=100,
         type=_number_or_file,
         metavar="N|FILE",
-        help="whose feature maps to draw: the Nth of the test side, or a file (100)",
+        help="whose feature maps to draw: the Nth of the test side, or a file (100, or the last)",
     )
     parser.add_argument(
         "--overlay",

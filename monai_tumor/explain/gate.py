@@ -244,7 +244,8 @@ def _of_pixels(values: Mapping[str, Floats]) -> Floats:
 
 def _between(own: Floats, apart: Floats, held: Floats) -> Discriminant:
     """Fisher's discriminant, its covariance shrunk, moved until it refuses few held-back slices."""
-    mean, spread = own.mean(axis=0), own.std(axis=0) + 1e-6
+    mean, spread = own.mean(axis=0), np.sqrt((own.var(axis=0) + apart.var(axis=0)) / 2)
+    spread = np.maximum(spread, 0.05 * np.median(spread)) + 1e-6  # a pixel can be black in all
     near, far = (own - mean) / spread, (apart - mean) / spread
     covariance = (np.cov(near.T) + np.cov(far.T)) / 2
     width = len(covariance)

@@ -134,9 +134,20 @@ class Predictions:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as predictions: {error}.") from None
-        if content.get("format") != FORMAT or content.get("format_version") != FORMAT_VERSION:
+        made = content if isinstance(content, dict) else {}
+        if made.get("format") != FORMAT or made.get("format_version") != FORMAT_VERSION:
             raise InputError(f"{path} holds no slice predictions; make it with an evaluation.")
-        found = cls(
+        try:
+            return cls._of_content(made), dict(made["facts"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is a damaged file of slice predictions ({type(error).__name__}: {error});"
+                " make it again with an evaluation."
+            ) from None
+
+    @classmethod
+    def _of_content(cls, content: Mapping[str, Any]) -> "Predictions":
+        return cls(
             np.array(content["logits"], np.float64).reshape(-1, len(content["classes"])),
             np.array(content["labels"], np.int64),
             tuple(content["classes"]),
@@ -146,7 +157,6 @@ class Predictions:
             None if content["neighbours"] is None else np.array(content["neighbours"], np.int64),
             {name: tuple(values) for name, values in content.get("columns", {}).items()},
         )
-        return found, content["facts"]
 
 
 def combined(members: Sequence[Predictions], weights: Sequence[float] | None = None) -> Predictions:
@@ -157,14 +167,19 @@ def combined(members: Sequence[Predictions], weights: Sequence[float] | None = N
         weights: one a member, such as `accuracy_weights` or `stacking_weights` of their
             validation, never of what is scored; None counts all alike.
 
+    Returns:
+        as the first member; a slice leaks where any member learnt from its twin, which is not known
+        where it is not known of every member.
+
     Raises:
         InputError: no member, or of other slices or classes.
     """
     chances = _chances(members)
     shares = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
     mean = np.tensordot(shares / shares.sum(), chances, axes=1)
-    first = members[0]
-    return replace(first, logits=np.log(np.maximum(mean, 1e-12)))
+    known = [one.leaks for one in members if one.leaks is not None]
+    leaks = np.logical_or.reduce(known) if len(known) == len(members) else None
+    return replace(members[0], logits=np.log(np.maximum(mean, 1e-12)), leaks=leaks)
 
 
 def joined(folds: Sequence[Predictions]) -> Predictions:

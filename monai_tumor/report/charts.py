@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from monai_tumor.errors import InputError
+
 Colour = tuple[int, int, int]
 PALETTE: tuple[Colour, ...] = (
     (0x00, 0x72, 0xB2),  # blue
@@ -40,6 +42,11 @@ class Curve:
     name: str
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+
+    @property
+    def drawable(self) -> bool:
+        """Whether any point is finite."""
+        return bool(np.isfinite(self.y).any())
 
 
 class _Sheet:
@@ -141,7 +148,15 @@ def line_chart(
         across: what the other axis shows.
         limits: of the upright axis; None is what the curves need.
         height: in pixels.
+
+    A point that is not finite is left out, and a curve without any other.
+
+    Raises:
+        InputError: no curve has a finite point.
     """
+    curves = [curve for curve in curves if curve.drawable]
+    if not curves:
+        raise InputError(f"No curve of {title!r} has a finite point; nothing can be drawn.")
     sheet = _Sheet(_WIDTH, height, title)
     sheet.legend([curve.name for curve in curves])
     xs = np.concatenate([curve.x for curve in curves])

@@ -189,14 +189,15 @@ def _subgroups(test: Predictions) -> dict[str, Predictions]:
 
 
 def _facts(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the first member, with the weights of all; of a leaking split where any member has one."""
+    """Of the first member, with the weights of all and the worst split: leaking before unknown."""
     first = dict(told[0])
     if len(told) == 1:
         return first
-    splits = [facts.get("split", {}) for facts in told]
-    bad = [split for split in splits if (split.get("leak") or {}).get("leaking")]
+    splits = [facts.get("split") or {} for facts in told]
+    leaking = [split for split in splits if (split.get("leak") or {}).get("leaking")]
+    unknown = [split for split in splits if split.get("leak") is None]
     made = _together([facts.get("made_by", {}) for facts in told])
-    return {**first, "made_by": made, "split": (bad or splits)[0]}
+    return {**first, "made_by": made, "split": (leaking or unknown or splits)[0]}
 
 
 def _together(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,7 +26,9 @@ from monai_tumor.training.slices.figures import confusion_picture
 _SAMPLES, _GRID, _AUGMENTED = 5, 16, 6
 _MAPS = 64  # channels of a convolution that are shown
 _BINS = 200  # points of a curve that has a value a step
+_HUNDREDTH = 100  # of the test side, whose feature maps are shown
 _SHOWN = 224  # pixels of pictures as they are shown
+_RULE = "most likely class"  # whatever threshold the evaluation has
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def figures(
     source: Path | str,
     output: Path | str,
     *,
-    image: int | Path = 100,
+    image: int | Path | None = None,
     overlays: Sequence[str | Path] = (),
     seed: int = 0,
     bundle: str | Path = "slice_classifier",
@@ -79,21 +81,23 @@ def figures(
     Args:
         source: a data set as `find_slices` reads it, or the `output_dir` of a training.
         output: folder of the PNG files.
-        image: whose feature maps: the how-manieth of the test side, from 1, or a file.
+        image: whose feature maps: the how-manieth of the test side, from 1, or a file; None is the
+            hundredth, or the last of fewer.
         overlays: whose augmentation to show, such as "presets/efficientnet_mri".
         seed: of what is random.
         bundle: that was trained.
         trust: run a bundle that is not shipped; it can do whatever you can do.
 
     Raises:
-        InputError: there is neither at `source`, or nothing that can be drawn.
+        InputError: there is neither at `source`, nothing that can be drawn, or no such `image`.
     """
     source, output = Path(source), Path(output)
     if (source / "checkpoints").is_dir() or (source / "tensorboard").is_dir():
         return _of_training(source, output, image, seed, {"bundle": bundle, "trust": trust})
     augment = load(bundle, "training", overlays=overlays, trust=trust)["augment"]
-    pictures = _of_dataset(find_slices(source), augment, seed)
-    return Figures({name: _written(output, name, made) for name, made in pictures.items()})
+    pictures, left_out = _of_dataset(find_slices(source), augment, seed)
+    files = {name: _written(output, name, made) for name, made in pictures.items()}
+    return Figures(files, left_out=left_out)
 
 
 def _written(folder: Path, name: str, picture: Image.Image) -> Path:
@@ -107,7 +111,8 @@ def _written(folder: Path, name: str, picture: Image.Image) -> Path:
 
 def _of_dataset(
     dataset: SliceDataset, augment: Callable[[torch.Tensor], torch.Tensor] | None, seed: int
-) -> dict[str, Image.Image]:
+) -> tuple[dict[str, Image.Image], tuple[str, ...]]:
+    """Name -> picture, and what was left out."""
     random = np.random.default_rng(seed)
     rows = []
     for label in dataset.classes:
@@ -120,22 +125,29 @@ def _of_dataset(
         "grid": _sheet(grid, "Samples", 4),
         "classes": bar_chart(sides, title=f"Slices of each class, {len(dataset)} in all"),
     }
-    if augment is not None:
-        chosen = [_readable(item) for item in _some(dataset.items, _AUGMENTED, random)]
-        pixels = np.stack([one for one in chosen if one is not None])
-        torch.manual_seed(seed)
-        changed = [augment(torch.from_numpy(pixels).float() / 255) for _ in range(2)]
-        eight = [np.rint(255 * one.numpy()).astype(np.uint8) for one in changed]
-        captions = ("original", "augmented", "augmented again")
-        sheet = [
-            (Image.fromarray(one[0]), words)
-            for row, words in zip((pixels, *eight), captions, strict=True)
-            for one in row
-        ]
-        made["augmented"] = picture_sheet(
-            sheet, title="Original and augmented", columns=len(pixels), side=144
-        )
-    return made
+    if augment is None:
+        return made, ()
+    chosen = [_readable(item) for item in _some(dataset.items, _AUGMENTED, random)]
+    pixels = [one for one in chosen if one is not None]
+    if not pixels:
+        return made, (f"augmented: all {len(chosen)} pictures that were drawn are damaged",)
+    return made | {"augmented": _augmented(np.stack(pixels), augment, seed)}, ()
+
+
+def _augmented(
+    pixels: NDArray[np.uint8], augment: Callable[[torch.Tensor], torch.Tensor], seed: int
+) -> Image.Image:
+    """Pictures [N, 1, rows, columns] in a row, below them augmented twice."""
+    torch.manual_seed(seed)
+    changed = [augment(torch.from_numpy(pixels).float() / 255) for _ in range(2)]
+    eight = [np.rint(255 * one.numpy()).astype(np.uint8) for one in changed]
+    captions = ("original", "augmented", "augmented again")
+    sheet = [
+        (Image.fromarray(one[0]), words)
+        for row, words in zip((pixels, *eight), captions, strict=True)
+        for one in row
+    ]
+    return picture_sheet(sheet, title="Original and augmented", columns=len(pixels), side=144)
 
 
 def _some(
@@ -168,10 +180,9 @@ def _sheet(rows: Sequence[tuple[SliceItem, str]], title: str, columns: int) -> I
 
 
 def _of_training(
-    run: Path, output: Path, image: int | Path, seed: int, options: Mapping[str, Any]
+    run: Path, output: Path, image: int | Path | None, seed: int, options: Mapping[str, Any]
 ) -> Figures:
-    drawn: dict[str, Image.Image] = dict(_curves(run / "tensorboard"))
-    left_out: list[str] = [] if drawn else [f"curves: {run / 'tensorboard'} holds no scalars"]
+    drawn, left_out = _curves(run / "tensorboard")
     stamp = ""
     weights, predictions = run / "checkpoints" / "model_best.pt", run / "evaluation" / "test.json"
     if not weights.is_file() or not predictions.is_file():
@@ -183,7 +194,7 @@ def _of_training(
         after, facts = Predictions.load(predictions)
         stamp = leak_told(facts.get("split", {}).get("leak"))
         classifier = Classifier(weights=weights, gate=False, device="cpu", **options)
-        path = Path(after.names[(image - 1) % len(after)]) if isinstance(image, int) else image
+        path = image if isinstance(image, Path) else _of_test_side(after, image)
         drawn |= _features(classifier, path)
         drawn |= _before_and_after(classifier, after, stamp, seed)
     if not drawn:
@@ -192,9 +203,12 @@ def _of_training(
     return Figures(files, stamp, tuple(left_out))
 
 
-def _curves(folder: Path) -> dict[str, Image.Image]:
-    """Loss, accuracy and rate of a training, from TensorBoard's events."""
+def _curves(folder: Path) -> tuple[dict[str, Image.Image], list[str]]:
+    """Loss, accuracy and rate of a training, from TensorBoard's events; what was left out."""
     scalars = _scalars(folder)
+    lost = [tag for tag, (_, values) in scalars.items() if not np.isfinite(values).any()]
+    left_out = [f"curve of {tag}: no value is finite" for tag in lost]
+    scalars = {tag: points for tag, points in scalars.items() if tag not in lost}
     made = {}
     pairs = {
         "loss": ("Loss", {"training": "training/loss", "validation": "validation/log_loss"}),
@@ -213,7 +227,9 @@ def _curves(folder: Path) -> dict[str, Image.Image]:
         if tag in scalars:
             curve = Curve(tag.replace("_", " "), *_binned(*scalars[tag]))
             made[f"steps_{tag}"] = line_chart([curve], title=title, across="step")
-    return made
+    if not made and not left_out:
+        left_out = [f"curves: {folder} holds no scalars"]
+    return made, left_out
 
 
 def _scalars(folder: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -235,11 +251,22 @@ def _scalars(folder: Path) -> dict[str, tuple[NDArray[np.float64], NDArray[np.fl
 def _binned(
     x: NDArray[np.float64], y: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of neighbouring points, so that a curve of thousands can be seen."""
+    """Means of neighbouring finite points, so that a curve of thousands can be seen."""
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
     if len(x) <= _BINS:
         return x, y
     parts = [np.array_split(values, _BINS) for values in (x, y)]
     return np.array([p.mean() for p in parts[0]]), np.array([p.mean() for p in parts[1]])
+
+
+def _of_test_side(test: Predictions, number: int | None) -> Path:
+    number = min(_HUNDREDTH, len(test.names)) if number is None else number
+    if not 1 <= number <= len(test.names):
+        raise InputError(
+            f"There is no picture {number} on the test side; give --image 1 to {len(test.names)},"
+            " or a file."
+        )
+    return Path(test.names[number - 1])
 
 
 def _features(classifier: Classifier, path: Path) -> dict[str, Image.Image]:
@@ -265,7 +292,7 @@ def _before_and_after(
     states = {"before training": before, "after training": after}
     scores = {name: classification_scores(one, intervals=False) for name, one in states.items()}
     matrices = [
-        titled(Image.fromarray(confusion_picture(one.confusion, one.classes)), name)
+        titled(Image.fromarray(confusion_picture(one.confusion, one.classes)), f"{name}, {_RULE}")
         for name, one in scores.items()
     ]
     shown = after.classes[1:] if len(after.classes) == 2 else after.classes
@@ -278,7 +305,7 @@ def _before_and_after(
         }
         for name, one in scores.items()
     }
-    chart = bar_chart(bars, title="Sensitivity and specificity", most=1.0, digits=3)
+    chart = bar_chart(bars, title=f"Sensitivity and specificity, {_RULE}", most=1.0, digits=3)
     return {
         "confusion": beside(matrices, stamp),
         "sensitivity_specificity": beside([chart], stamp),

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_tumor.data.slices import divide
-from monai_tumor.errors import BundleError
+from monai_tumor.data.slices import divide, slice_facts
+from monai_tumor.data.slices.sides import SIDES
+from monai_tumor.errors import BundleError, InputError
 from monai_tumor.explain import Gate, fit_gate
 from monai_tumor.files import sha256, write_atomically, write_json
 from monai_tumor.inference.classifier import Classifier, grey_of, settings_of
@@ -21,6 +22,8 @@ from monai_tumor.networks.weights import read_weights, record_beside
 from monai_tumor.provenance import INTENDED_USE, versions
 
 _FEW = 3000  # slices are enough to fit a gate
+_FEWEST = 10  # slices of another kind
+_Items = Mapping[str, tuple[dict[str, Any], ...]]
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,16 @@ def export_slice_weights(
         trust: run a bundle that is not shipped; it can do whatever you can do.
 
     Raises:
-        BundleError: no such checkpoint.
+        BundleError: no such checkpoint, or it was trained on another split.
+        InputError: `others` that `slices_of_others` refuses.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     trained = record_beside(checkpoint)
     if not settings_of(trained):
         raise BundleError(f"{checkpoint} has no record of its training beside it; train it again.")
+    division = divide(dataset_dir, **split)
+    _require_same_split(checkpoint, trained, slice_facts(dataset_dir, **split))
+    apart = slices_of_others(others)
     path = output / f"{name}.safetensors"
     path.with_suffix(".json").unlink(missing_ok=True)
     _write_half(read_weights(checkpoint), path)
@@ -102,7 +109,6 @@ def export_slice_weights(
         "intended_use": INTENDED_USE,
     }
     write_json(path.with_suffix(".json"), record)
-    division = divide(dataset_dir, **split)
     classifier = Classifier(bundle, weights=path, device="cpu", gate=False, trust=trust)
     seen = {side: _seen(classifier, items) for side, items in division.items.items() if items}
     held = seen["validation"]
@@ -110,18 +116,51 @@ def export_slice_weights(
         Predictions(held.logits, held.labels, classifier.classes)
     )
     learnt = seen["train"]
-    apart = [divide(one, test=1 / 3, validation=0.0, allow_leak=True).items for one in others]
-    pixels = [_grey(classifier, one["train"]) for one in apart]
+    pixels = [_grey(classifier, items["train"]) for items in apart.values()]
     gate = fit_gate(
         learnt.features, learnt.grey, learnt.labels, held.features, held.grey,
         others=np.concatenate(pixels) if pixels else None,
     )  # fmt: skip
     refused = {side: _refused(gate, one) for side, one in seen.items() if side != "train"}
-    for other, items in zip(others, apart, strict=True):
-        refused[Path(other).name] = _refused(gate, _seen(classifier, items["test"]))
+    for other, items in apart.items():
+        refused[other] = _refused(gate, _seen(classifier, items["test"]))
     record["gate"] = gate.save(output / f"{name}_gate.safetensors") | {"refused": refused}
     write_json(path.with_suffix(".json"), record)
     return SliceWeights(path, json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+
+
+def slices_of_others(others: Sequence[Path | str]) -> dict[str, _Items]:
+    """Folder's name -> "train", what a gate learns to refuse, and "test", what shows that it does.
+
+    Raises:
+        InputError: no such data set, or fewer than 10 slices to fit; two of one name, or one
+            named as a side.
+    """
+    found: dict[str, _Items] = {}
+    for other in map(Path, others):
+        if other.name in {*SIDES, *found}:
+            raise InputError(
+                f"The record cannot tell {other} from another {other.name!r}; rename the folder."
+            )
+        items = divide(other, test=1 / 3, validation=0.0, allow_leak=True).items
+        if len(items["train"]) < _FEWEST or not items["test"]:
+            raise InputError(
+                f"{other} has {len(items['train'])} slices to fit a gate and {len(items['test'])}"
+                f" to test it; it needs {_FEWEST} and 1."
+            )
+        found[other.name] = items
+    return found
+
+
+def _require_same_split(
+    checkpoint: Path, trained: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    learnt = (trained.get("split") or {}).get("studies")
+    if learnt != facts["studies"]:
+        raise BundleError(
+            f"{checkpoint} was trained on {learnt or 'a split that is not recorded'}, these options"
+            f" give {facts['studies']} (train + validation + test); give those of its training."
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from slice_pictures import picture
 
 from monai_tumor.errors import BundleError, InputError
 from monai_tumor.explain import Gate, fit_gate
+from monai_tumor.explain.gate import Verdict
 from monai_tumor.files import sha256
 
 
@@ -33,7 +34,7 @@ def test_slices_like_those_trained_on_pass(gate, seen):
     x, pictures, _ = seen
     verdicts = gate.judge(x[130:], pictures[130:])
     assert np.mean([verdict.accepted for verdict in verdicts]) >= 0.8
-    assert str(verdicts[0]) in ("accepted", str(verdicts[0]))
+    assert str(next(verdict for verdict in verdicts if verdict.accepted)) == "accepted"
 
 
 def test_noise_a_flat_picture_and_text_do_not(gate):
@@ -46,6 +47,8 @@ def test_noise_a_flat_picture_and_text_do_not(gate):
     verdicts = gate.judge(features(other), other)
     assert not any(verdict.accepted for verdict in verdicts)
     assert str(verdicts[0]).startswith("refused (")
+    far = Verdict(False, {"statistics": 3.14, "layout": 0.9, "others": 1.36})
+    assert str(far) == "refused (statistics 3.1, others 1.4; 1 is the limit)"
     assert max(verdicts[0].as_dict()["distances"].values()) > 1
 
 
@@ -93,6 +96,18 @@ def test_another_kind_that_was_shown_is_refused(gate, seen, tmp_path):
         assert one.distances["others"] == pytest.approx(other.distances["others"], abs=1e-3)
     with pytest.raises(InputError, match="10 slices of other kinds; there are 9"):
         fit_gate(*parts, others=others[:9])
+
+
+def test_what_is_constant_in_the_slices_does_not_outweigh_the_rest(seen):
+    """Black above in all, and in all but some of the other kind, whose disc is elsewhere."""
+    x, pictures, labels = seen
+    own, others = pictures.copy(), upside_down(seen)
+    own[:, :3] = others[:, :3] = 0
+    others[:40:10, :3] = 200
+    gate = fit_gate(x[:100], own[:100], labels[:100], x[100:130], own[100:130], others=others[:40])
+    fresh = gate.judge(features(others[40:]), others[40:])
+    assert all(verdict.distances["others"] > 1 for verdict in fresh)
+    assert not any(v.distances["others"] > 1 for v in gate.judge(x[130:], own[130:]))
 
 
 def test_too_few_slices_make_no_gate(seen):

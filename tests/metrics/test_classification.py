@@ -1,5 +1,7 @@
 """Scores of classes, against numbers by hand and scikit-learn."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,6 +166,31 @@ def test_predictions_survive_a_file(tmp_path):
         Predictions(np.full((1, 2), np.nan), np.array([0]), ("a", "b"))
     with pytest.raises(InputError, match="need logits of that shape"):
         Predictions(np.zeros((2, 3)), np.array([0]), ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: [], "holds no slice predictions"),
+        (lambda c: {k: v for k, v in c.items() if k != "labels"}, "damaged.*'labels'"),
+        (lambda c: c | {"logits": [[1.0], [2.0, 3.0]]}, "damaged"),
+        (lambda c: c | {"names": None}, "damaged"),
+        (lambda c: c | {"columns": []}, "damaged"),
+    ],
+)
+def test_other_files_than_predictions_are_named(change, words, tmp_path):
+    path = some(10).save(tmp_path / "p.json")
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    with pytest.raises(InputError, match=words):
+        Predictions.load(path)
+
+
+def test_an_ensemble_leaks_where_any_member_learnt_from_a_twin():
+    told = [
+        some(3, leaks=np.array(leaks)) for leaks in ([True, False, False], [False, True, False])
+    ]
+    assert combined(told).leaks.tolist() == [True, True, False]
+    assert combined([told[0], some(3)]).leaks is None
 
 
 def test_columns_go_with_their_slices_into_files_and_subsets(tmp_path):

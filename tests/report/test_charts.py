@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_tumor.errors import InputError
 from monai_tumor.report.charts import (
     PALETTE,
     Curve,
@@ -79,6 +80,15 @@ def test_curves_stay_within_their_axes_and_rise_upwards():
 def test_a_single_point_is_seen():
     one = Curve("a", np.array([1.0]), np.array([0.3]))
     assert extent(line_chart([one], title="t", across="epoch"), PALETTE[0])
+
+
+def test_a_curve_without_a_finite_point_is_left_out():
+    one = Curve("a", np.array([1.0, 2.0]), np.array([0.3, 0.5]))
+    lost = Curve("b", np.array([1.0, 90.0]), np.array([np.nan, np.inf]))
+    alone = line_chart([one], title="t", across="epoch")
+    assert line_chart([one, lost], title="t", across="epoch").tobytes() == alone.tobytes()
+    with pytest.raises(InputError, match="No curve of 't' has a finite point"):
+        line_chart([lost], title="t", across="epoch")
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def _few_replicates(monkeypatch):
     monkeypatch.setattr("monai_tumor.metrics.classification.REPLICATES", 20)
 
 
-def saved(folder: Path, settings: dict | None = None) -> list[Path]:
+def saved(folder: Path, settings: dict | None = None, split: dict | None = None) -> list[Path]:
     columns = {
         "scanner": ("A", "A", "B", "B", "B", ""),
         "date": tuple("123456"),
@@ -91,7 +91,7 @@ def saved(folder: Path, settings: dict | None = None) -> list[Path]:
     logits[0] = [0, 1]
     test = Predictions(logits, labels, ("a", "b"), tuple("uvwxyz"), columns=columns)
     held = Predictions(random.normal(size=(6, 2)) + logits, labels, ("a", "b"), tuple("abcdef"))
-    facts = {"made_by": {"options": {"settings": settings or {}}}}
+    facts = {"made_by": {"options": {"settings": settings or {}}}, "split": split or {}}
     return [test.save(folder / "test.json", facts), held.save(folder / "validation.json", facts)]
 
 
@@ -114,3 +114,21 @@ def test_a_training_may_fix_the_threshold(tmp_path):
     assert evaluate_slices([test], [validation], threshold=0.7).threshold == 0.7
     test, validation = saved(tmp_path, {"threshold": None})
     assert evaluate_slices([test], [validation]).threshold not in (None, 0.5)
+
+
+def test_an_ensemble_has_the_worst_of_its_members_splits(tmp_path):
+    """A member of whose split nothing is known is no proof that there is no leak."""
+    side = {"share": 0.5, "slices": 6, "side": "test", "leaking": True}
+    splits = {
+        "clean": {"leak": {"leaking": False, "sides": []}},
+        "unknown": {},
+        "leaking": {"leak": {"leaking": True, "sides": [side]}},
+    }
+    files = {name: saved(tmp_path / name, split=split) for name, split in splits.items()}
+
+    def stamp(*names: str) -> str:
+        return evaluate_slices(*zip(*(files[name] for name in names), strict=True)).stamp
+
+    assert stamp("clean", "clean").startswith("No leak")
+    assert stamp("clean", "unknown") == "It is not known whether this split leaks."
+    assert stamp("clean", "unknown", "leaking").startswith("LEAKING SPLIT")

@@ -47,7 +47,7 @@ class SliceSplit(TypedDict, total=False):
         grouped: keep a patient's slices and twins together; False deals slice by slice, as the
             published systems did. True.
         test_validates: validate on the test side, as some of them did; there is then no other
-            validation side. False.
+            validation side, nor folds. False.
         allow_leak: train in spite of a leak, which every result then says. False.
     """
 
@@ -309,6 +309,8 @@ def _divided(read: tuple[Any, ...], chosen: tuple[tuple[str, Any], ...]) -> Divi
             shares |= {"validation": 0.0}
         whole = group(prints, twins, similar=options["similar"])
         split = assign(whole if options["grouped"] else _each_alone(whole), **shares)
+    if options["test_validates"]:
+        _require_none_dropped(split, folds)
     if folds and not 0 <= fold < folds:
         raise InputError(f"There is no fold {fold}; this split has {folds} folds, from 0.")
     if folds:  # the fold in use is the validation side
@@ -335,6 +337,16 @@ def _divided(read: tuple[Any, ...], chosen: tuple[tuple[str, Any], ...]) -> Divi
     if not items[TRAIN]:
         raise InputError(f"{split.root} leaves no slice to train on; give smaller shares.")
     return Division(prints.dataset, stamp, items, excluded)
+
+
+def _require_none_dropped(split: SliceDataset, folds: int | None) -> None:
+    """Where the test side validates, slices that were to validate would be on no side."""
+    held = any(item.split == VALIDATION for item in split.items)
+    if folds or held:
+        parts = f"{folds} folds" if folds else "a validation side"
+        raise InputError(
+            f"This split has {parts}, which test_validates does not use; leave out one of the two."
+        )
 
 
 def _each_alone(dataset: SliceDataset) -> SliceDataset:

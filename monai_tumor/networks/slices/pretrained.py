@@ -72,7 +72,7 @@ def load_pretrained(network: nn.Module, path: str | Path) -> Pretrained:
     Args:
         network: one of `monai_tumor.networks.slices`.
         path: `.safetensors`, or a checkpoint that `torch.load(weights_only=True)` takes; "download"
-            fetches torchvision's into torch's own cache, once, and holds it against its hash.
+            fetches torchvision's into torch's own cache, once; each time it must have its hash.
 
     Raises:
         BundleError: no such file, one that cannot be read or fetched safely, or of another network.
@@ -120,13 +120,18 @@ def _fetched(network: nn.Module) -> Path:
     if name is None:
         raise BundleError(f"Nothing to download: {_where(network)}")
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    prefix = path.stem.rpartition("-")[2]
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rpartition("-")[2]
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(_URL + name, str(path), prefix, progress=False)
-        except (OSError, RuntimeError) as error:  # no network; another hash
+        except (OSError, RuntimeError) as error:  # no network or place; another hash
             raise BundleError(f"{name} cannot be downloaded ({error}); {_where(network)}") from None
+    if not sha256(path).startswith(prefix):
+        raise BundleError(
+            f"{path} is damaged or was replaced (its SHA-256 does not begin with {prefix}); remove"
+            " it, and it is fetched again."
+        )
     return path
 
 

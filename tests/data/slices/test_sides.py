@@ -1,6 +1,7 @@
 """Splits for configs: who is on which side, what leaks, what is left out."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ from slice_pictures import make_set
 
 from monai_tumor.data.slices import (
     SliceDataset,
+    assign,
     class_weights,
     classes_of,
     divide,
+    find_slices,
     leak_told,
     side_items,
     slice_facts,
@@ -167,6 +170,21 @@ def test_the_test_side_may_validate_and_that_is_told(clean):
     assert told == "LEAKING SPLIT, results are too good: the test side was validated on."
     with pytest.raises(TrainingError, match="the test side was validated on"):
         divide(clean, test_validates=True)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"), [({}, "has a validation side"), ({"folds": 3}, "has 3 folds")]
+)
+def test_no_slice_is_dropped_because_the_test_side_validates(clean, own, words, tmp_path):
+    both = {"test_validates": True, "allow_leak": True}
+    if own:
+        with pytest.raises(InputError, match=words):
+            divide(clean, **both, **own)
+    whole = find_slices(clean)
+    split = assign(whole.with_items(replace(i, group=i.path.name) for i in whole.items), **own)
+    split.save(tmp_path / "split.json")
+    with pytest.raises(InputError, match=words):
+        divide(None, datalist=tmp_path / "split.json", **both)
 
 
 def test_files_of_some_endings_alone_are_read(tmp_path):

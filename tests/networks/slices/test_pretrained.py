@@ -1,6 +1,7 @@
 """Weight files of others."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -157,15 +158,23 @@ def test_torchvisions_file_is_fetched_once_by_its_hash(tmp_path, monkeypatch):
 
     def fetch(url, path, prefix, progress):
         asked.append((url, prefix))
-        torch.save(random_state(slices.MobileNetV3Small(3, 1000)), path)
+        Path(path).write_bytes(content)
 
+    torch.save(random_state(slices.MobileNetV3Small(3, 1000)), tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    prefix = hashlib.sha256(content).hexdigest()[:8]
+    name = f"mobilenet_v3_small-{prefix}.pth"
+    published = {"MobileNetV3Small": name}
+    monkeypatch.setattr("monai_tumor.networks.slices.pretrained._TORCHVISION", published)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", fetch)
     for _ in range(2):
         found = slices.load_pretrained(slices.MobileNetV3Small(3, 2), "download")
-    name = "mobilenet_v3_small-047dcff4.pth"
-    assert asked == [(f"https://download.pytorch.org/models/{name}", "047dcff4")]
+    assert asked == [(f"https://download.pytorch.org/models/{name}", prefix)]
     assert found.file == name
+    (tmp_path / "checkpoints" / name).write_bytes(content[:-1])
+    with pytest.raises(BundleError, match=rf"damaged or was replaced .* {prefix}\); remove it"):
+        slices.load_pretrained(slices.MobileNetV3Small(3, 2), "download")
 
 
 def test_without_a_network_it_says_where_the_file_is(tmp_path, monkeypatch):
@@ -178,6 +187,10 @@ def test_without_a_network_it_says_where_the_file_is(tmp_path, monkeypatch):
         slices.load_pretrained(slices.MobileNetV3Small(), "download")
     with pytest.raises(BundleError, match="nobody publishes weights of SmallResNet"):
         slices.load_pretrained(slices.SmallResNet(), "download")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "file"))
+    with pytest.raises(BundleError, match=r"cannot be downloaded \(.*file.*\); expected is torch"):
+        slices.load_pretrained(slices.MobileNetV3Small(), "download")
 
 
 def test_a_head_with_normalisation_keeps_its_own_weights(tmp_path):
