@@ -195,5 +195,5 @@ def test_commands_of_the_readme_run(tmp_path):
     assert len(list((tmp_path / "sent_back").glob("study_*.dcm"))) == 5
     assert list((tmp_path / "shared").rglob("*.dcm"))
     assert (tmp_path / "corrected" / "report.html").is_file()
-    assert len(list((tmp_path / "where_it_looked").iterdir())) == 4
+    assert len(list((tmp_path / "where_it_looked").glob("*.png"))) == 4
     assert (tmp_path / "scores" / "scores.json").is_file()
