@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
 
 from monai_tumor import __version__
 from monai_tumor.dicom import names, nifti
 from monai_tumor.dicom.assemble import assemble
 from monai_tumor.dicom.audit import Audit, audit
 from monai_tumor.dicom.converted import ConvertedSeries, NothingConvertedError
-from monai_tumor.dicom.files import Limits, find, quiet, read_header
+from monai_tumor.dicom.files import Limits, find, quiet, read_header, text_of
 from monai_tumor.dicom.gradients import gradient_table
 from monai_tumor.dicom.headers import groups_of
 from monai_tumor.dicom.pixels import Reader
@@ -30,7 +29,7 @@ from monai_tumor.dicom.roles import classify
 from monai_tumor.dicom.series import Repair, Volume, volumes
 from monai_tumor.dicom.sidecar import describe
 from monai_tumor.errors import DicomError
-from monai_tumor.files import printable, write_json, write_text
+from monai_tumor.files import write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -129,9 +128,9 @@ class _Writer:
         """What became of one series."""
         plain = ConvertedSeries(
             one.uid,
-            _text(one.header, "SeriesDescription"),
+            text_of(one.header, "SeriesDescription"),
             warnings=one.warnings,
-            study_uid=_text(one.header, "StudyInstanceUID"),
+            study_uid=text_of(one.header, "StudyInstanceUID"),
         )
         if one.refusal is not None:
             return [_refused(plain, one.refusal)]
@@ -207,14 +206,6 @@ def _write_gradients(path: Path, volume: Volume, affine: NDArray[np.float64]) ->
     stem = path.name.removesuffix(".nii.gz")
     for ending, text in zip((".bval", ".bvec"), gradient_table(known, affine), strict=True):
         write_text(path.with_name(stem + ending), text)
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    with quiet():
-        try:
-            return printable(header.get(keyword, "") or "")
-        except Exception:  # undecodable text only costs the name
-            return ""
 
 
 def _refused(plain: ConvertedSeries, error: RefusalError) -> ConvertedSeries:

@@ -20,6 +20,7 @@ from pydicom import Dataset, dcmread
 
 from monai_tumor.dicom.bombs import has_more_items, inflates_beyond
 from monai_tumor.dicom.reasons import Reason, RefusalError
+from monai_tumor.files import printable
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 _LOOKED_AT = 1000  # files, to see whether a folder holds DICOM
@@ -353,3 +354,12 @@ def _not_dicom(source: Source) -> None:
     """Raise if the user gave this very file; others are passed by."""
     if source.named:
         raise RefusalError(Reason.NOT_DICOM, f"{source.name} is not a DICOM file.")
+
+
+def text_of(header: Dataset, keyword: str) -> str:
+    """An element as one printable line; empty where it is not there or cannot be decoded."""
+    with quiet():
+        try:
+            return printable(header.get(keyword, "") or "")
+        except Exception:  # undecodable text only costs the name
+            return ""

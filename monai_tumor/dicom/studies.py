@@ -10,7 +10,16 @@ from pathlib import Path, PurePosixPath
 
 from pydicom import Dataset, dcmread
 
-from monai_tumor.dicom.files import DAMAGED, FIRST_TAGS, Limits, find, quiet, read_header, unpack
+from monai_tumor.dicom.files import (
+    DAMAGED,
+    FIRST_TAGS,
+    Limits,
+    find,
+    quiet,
+    read_header,
+    text_of,
+    unpack,
+)
 from monai_tumor.dicom.reasons import Reason, RefusalError
 from monai_tumor.dicom.results import MANUFACTURER
 from monai_tumor.files import printable
@@ -128,8 +137,8 @@ def _instances(
             if error.reason is Reason.NOT_DICOM:
                 raise
             header = Dataset()  # converting it will say what is wrong
-        if header is not None and _text(header, "Manufacturer") != MANUFACTURER:
-            yield _Instance(_text(header, "StudyInstanceUID"), source.path, source.path)
+        if header is not None and text_of(header, "Manufacturer") != MANUFACTURER:
+            yield _Instance(text_of(header, "StudyInstanceUID"), source.path, source.path)
 
 
 def _members(archive: Path, limits: Limits) -> Iterator[_Instance]:
@@ -143,11 +152,11 @@ def _members(archive: Path, limits: Limits) -> Iterator[_Instance]:
             for member in members:
                 with opened.open(member) as file:
                     header = _peek(file.read(min(member.file_size, _HEAD)))
-                if header is not None and _text(header, "Manufacturer") != MANUFACTURER:
+                if header is not None and text_of(header, "Manufacturer") != MANUFACTURER:
                     name = PurePosixPath(member.filename.replace("\\", "/"))
                     parts = [part for part in name.parts if part not in ("/", "..")]
                     place = archive.with_suffix("").joinpath(*parts)
-                    uid = _text(header, "StudyInstanceUID")
+                    uid = text_of(header, "StudyInstanceUID")
                     yield _Instance(uid, archive, place, member.filename)
     except DAMAGED as error:
         raise RefusalError(
@@ -171,11 +180,3 @@ def _peek(head: bytes) -> Dataset | None:
     except Exception:  # pydicom raises nearly any class on a malformed or cut file
         known, header = False, Dataset()
     return header if known or has_preamble else None
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    with quiet():
-        try:
-            return printable(header.get(keyword, "") or "")
-        except Exception:  # undecodable text only costs the name
-            return ""
