@@ -184,7 +184,7 @@ def _archive(path: Path, name: str, scratch: Path | None, limits: Limits) -> Ite
 
 
 def unpack(
-    archive: Path, scratch: Path, limits: Limits, wanted: Container[str] | None = None
+    archive: Path, scratch: Path, limits: Limits, wanted: Container[int] | None = None
 ) -> Iterator[Source]:
     """The members of `archive`, written to a new folder in `scratch` as 0.dcm, 1.dcm, ...
 
@@ -194,7 +194,8 @@ def unpack(
         archive: a zip file.
         scratch: a folder; the caller removes it.
         limits: bounds on what is unpacked.
-        wanted: names of the members to unpack; all without it.
+        wanted: numbers of the members to unpack, in the order of the archive, since two may have
+            one name; all without it.
 
     Raises:
         RefusalError: the archive is damaged, too large, or larger than the disk has room for.
@@ -203,8 +204,8 @@ def unpack(
         with zipfile.ZipFile(archive) as opened:
             members = [
                 m
-                for m in opened.infolist()
-                if not m.is_dir() and (wanted is None or m.filename in wanted)
+                for number, m in enumerate(opened.infolist())
+                if not m.is_dir() and (wanted is None or number in wanted)
             ]
             _check_sizes(archive, members, limits)
             needed, free = sum(m.file_size for m in members), shutil.disk_usage(scratch).free
