@@ -268,22 +268,40 @@ def _dicomdir(path: Path, limits: Limits) -> Iterator[Source]:
             Reason.UNREADABLE, f"{path.name} lists no files; give the folder instead."
         )
     for record in records:
-        parts = record.get("ReferencedFileID")
+        parts = _listed(record)
         if not parts:
             continue
-        parts = [parts] if isinstance(parts, str) else list(parts)
-        target = path.parent.joinpath(*parts).resolve()
+        name = "/".join(parts)
+        try:
+            target = path.parent.joinpath(*parts).resolve()
+            is_file = target.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+            raise RefusalError(
+                Reason.UNSAFE_PATH, f"{path.name} lists {name!r}, which is no name of a file."
+            ) from error
         if not target.is_relative_to(path.parent):
             raise RefusalError(
-                Reason.UNSAFE_PATH, f"{path.name} points outside its folder: {'/'.join(parts)!r}."
+                Reason.UNSAFE_PATH, f"{path.name} points outside its folder: {name!r}."
             )
-        if not target.is_file():
+        if not is_file:
             raise RefusalError(
                 Reason.NOT_FOUND,
-                f"{path.name} lists {'/'.join(parts)!r}, which is not there; copy the whole disc, "
+                f"{path.name} lists {name!r}, which is not there; copy the whole disc, "
                 "or give the folder to convert what there is.",
             )
-        yield Source(target, "/".join(parts))
+        yield Source(target, name)
+
+
+def _listed(record: Dataset) -> list[str]:
+    """The parts of the path that a directory record lists; none where it lists no file."""
+    with quiet():
+        try:
+            parts = record.get("ReferencedFileID") or []
+        except Exception as error:  # pydicom converts values when first read
+            raise RefusalError(
+                Reason.UNREADABLE, f"A record of the DICOMDIR cannot be read ({error})."
+            ) from error
+    return [parts] if isinstance(parts, str) else [str(part) for part in parts]
 
 
 def _has_preamble(path: Path) -> bool:
