@@ -184,7 +184,7 @@ def _archive(path: Path, name: str, scratch: Path | None, limits: Limits) -> Ite
 
 
 def unpack(
-    archive: Path, scratch: Path, limits: Limits, wanted: Container[str] | None = None
+    archive: Path, scratch: Path, limits: Limits, wanted: Container[int] | None = None
 ) -> Iterator[Source]:
     """The members of `archive`, written to a new folder in `scratch` as 0.dcm, 1.dcm, ...
 
@@ -194,7 +194,8 @@ def unpack(
         archive: a zip file.
         scratch: a folder; the caller removes it.
         limits: bounds on what is unpacked.
-        wanted: names of the members to unpack; all without it.
+        wanted: numbers of the members to unpack, in the order of the archive, since two may have
+            one name; all without it.
 
     Raises:
         RefusalError: the archive is damaged, too large, or larger than the disk has room for.
@@ -203,8 +204,8 @@ def unpack(
         with zipfile.ZipFile(archive) as opened:
             members = [
                 m
-                for m in opened.infolist()
-                if not m.is_dir() and (wanted is None or m.filename in wanted)
+                for number, m in enumerate(opened.infolist())
+                if not m.is_dir() and (wanted is None or number in wanted)
             ]
             _check_sizes(archive, members, limits)
             needed, free = sum(m.file_size for m in members), shutil.disk_usage(scratch).free
@@ -267,22 +268,40 @@ def _dicomdir(path: Path, limits: Limits) -> Iterator[Source]:
             Reason.UNREADABLE, f"{path.name} lists no files; give the folder instead."
         )
     for record in records:
-        parts = record.get("ReferencedFileID")
+        parts = _listed(record)
         if not parts:
             continue
-        parts = [parts] if isinstance(parts, str) else list(parts)
-        target = path.parent.joinpath(*parts).resolve()
+        name = "/".join(parts)
+        try:
+            target = path.parent.joinpath(*parts).resolve()
+            is_file = target.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+            raise RefusalError(
+                Reason.UNSAFE_PATH, f"{path.name} lists {name!r}, which is no name of a file."
+            ) from error
         if not target.is_relative_to(path.parent):
             raise RefusalError(
-                Reason.UNSAFE_PATH, f"{path.name} points outside its folder: {'/'.join(parts)!r}."
+                Reason.UNSAFE_PATH, f"{path.name} points outside its folder: {name!r}."
             )
-        if not target.is_file():
+        if not is_file:
             raise RefusalError(
                 Reason.NOT_FOUND,
-                f"{path.name} lists {'/'.join(parts)!r}, which is not there; copy the whole disc, "
+                f"{path.name} lists {name!r}, which is not there; copy the whole disc, "
                 "or give the folder to convert what there is.",
             )
-        yield Source(target, "/".join(parts))
+        yield Source(target, name)
+
+
+def _listed(record: Dataset) -> list[str]:
+    """The parts of the path that a directory record lists; none where it lists no file."""
+    with quiet():
+        try:
+            parts = record.get("ReferencedFileID") or []
+        except Exception as error:  # pydicom converts values when first read
+            raise RefusalError(
+                Reason.UNREADABLE, f"A record of the DICOMDIR cannot be read ({error})."
+            ) from error
+    return [parts] if isinstance(parts, str) else [str(part) for part in parts]
 
 
 def _has_preamble(path: Path) -> bool:

@@ -4,11 +4,14 @@ import io
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydicom import Dataset, dcmread
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
 
 from monai_tumor.dicom.files import (
     DAMAGED,
@@ -28,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 _HEAD = 1 << 18  # bytes of a member of an archive, in which its study stands
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _TAGS = ["StudyInstanceUID", "Manufacturer"]
+_LAST = Tag("StudyInstanceUID")
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,13 @@ class DicomStudy:
         uid: study instance UID; empty where no file names one.
         folder: that all of them lie in; an archive counts as one.
         files: plain ones.
-        packed: archive -> names of its members.
+        packed: archive -> numbers of its members.
     """
 
     uid: str
     folder: Path
     files: tuple[Path, ...]
-    packed: Mapping[Path, tuple[str, ...]]
+    packed: Mapping[Path, tuple[int, ...]]
 
     def unpacked(self, scratch: Path, limits: Limits | None = None) -> tuple[Path, ...]:
         """All of them as plain files; what archives hold is unpacked into `scratch`, made if need.
@@ -98,16 +102,16 @@ def find_dicom_studies(
 
 @dataclass(frozen=True)
 class _Instance:
-    """A file or, with a name, a member of an archive; `place` is where it seems to lie."""
+    """A file or, with a number, a member of an archive; `place` is where it seems to lie."""
 
     uid: str
     path: Path
     place: Path
-    member: str | None = None
+    member: int | None = None
 
 
 def _study(uid: str, instances: list[_Instance]) -> DicomStudy:
-    packed: dict[Path, list[str]] = {}
+    packed: dict[Path, list[int]] = {}
     for one in instances:
         if one.member is not None:
             packed.setdefault(one.path, []).append(one.member)
@@ -144,12 +148,14 @@ def _instances(
 def _members(archive: Path, limits: Limits) -> Iterator[_Instance]:
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [m for m in opened.infolist() if not m.is_dir()]
+            members = opened.infolist()
             if len(members) > limits.files:
                 raise RefusalError(
                     Reason.TOO_LARGE, f"{archive.name} holds {len(members)} files; unpack it."
                 )
-            for member in members:
+            for number, member in enumerate(members):
+                if member.is_dir():
+                    continue
                 with opened.open(member) as file:
                     header = _peek(file.read(min(member.file_size, _HEAD)))
                 if header is not None and text_of(header, "Manufacturer") != MANUFACTURER:
@@ -157,7 +163,7 @@ def _members(archive: Path, limits: Limits) -> Iterator[_Instance]:
                     parts = [part for part in name.parts if part not in ("/", "..")]
                     place = archive.with_suffix("").joinpath(*parts)
                     uid = text_of(header, "StudyInstanceUID")
-                    yield _Instance(uid, archive, place, member.filename)
+                    yield _Instance(uid, archive, place, number)
     except DAMAGED as error:
         raise RefusalError(
             Reason.UNREADABLE, f"{archive.name} cannot be unpacked ({error}); unpack it yourself."
@@ -169,14 +175,32 @@ def _peek(head: bytes) -> Dataset | None:
     has_preamble = head[128:132] == b"DICM"
     if not has_preamble and head[:2] not in FIRST_TAGS:
         return None
-    if _DEFLATED in head[:1024]:
-        return Dataset()
     try:
         with quiet():
-            header: Dataset = dcmread(
-                io.BytesIO(head), stop_before_pixels=True, force=True, specific_tags=_TAGS
+            header: Dataset = (
+                _inflated(head)
+                if _DEFLATED in head[:1024]
+                else dcmread(
+                    io.BytesIO(head), stop_before_pixels=True, force=True, specific_tags=_TAGS
+                )
             )
             known = len(header) > 0
     except Exception:  # pydicom raises nearly any class on a malformed or cut file
         known, header = False, Dataset()
     return header if known or has_preamble else None
+
+
+def _inflated(head: bytes) -> Dataset:
+    """The elements up to the study's UID of a deflated data set, of which the beginning is there.
+
+    Raises:
+        Exception: they cannot be read.
+    """
+    start = 144 + int.from_bytes(head[140:144], "little")  # after the length of group 2
+    part = zlib.decompressobj(-zlib.MAX_WBITS).decompress(head[start:], _HEAD)
+    return read_dataset(
+        io.BytesIO(part),
+        is_implicit_VR=False,
+        is_little_endian=True,
+        stop_when=lambda tag, vr, length: tag > _LAST,  # noqa: ARG005
+    )

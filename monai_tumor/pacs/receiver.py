@@ -1,8 +1,9 @@
 """A C-STORE receiver of our own."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from socket import SHUT_RDWR
+from contextlib import contextmanager
+from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import Any
 
@@ -13,6 +14,7 @@ from pynetdicom.sop_class import Verification
 from monai_tumor.errors import PacsError
 from monai_tumor.pacs.access import Tls, failure, one_line
 from monai_tumor.pacs.address import Node
+from monai_tumor.pacs.server import Server, cut
 
 _CALLERS_AT_ONCE = 10
 _FAREWELL_S = 1.0  # for callers to take note of our end
@@ -35,6 +37,7 @@ def listening(
     *,
     tls: Tls | None,
     timeout: float,
+    first_s: float | None = None,
     callers: Sequence[str] = (),
     instance_bytes: int | None = None,
     handlers: Sequence[tuple[Any, Callable[[Any], None]]] = (),
@@ -46,6 +49,7 @@ def listening(
         store: from pynetdicom's event to the status that is answered; called from many threads.
         tls: our certificate; None to listen in the clear.
         timeout: seconds of silence after which a caller is hung up on.
+        first_s: the same of one from which no message has come yet; None for no difference.
         callers: AE titles that may call; none for all.
         instance_bytes: a caller whose instance grows larger is hung up on.
         handlers: of pynetdicom's further events.
@@ -57,25 +61,37 @@ def listening(
     ae.require_called_aet = True
     ae.require_calling_aet = list(callers)
     ae.maximum_associations = _CALLERS_AT_ONCE
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout
+    first_s = timeout if first_s is None else min(first_s, timeout)
+    ae.dimse_timeout = timeout
+    ae.acse_timeout = ae.network_timeout = first_s
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, _SYNTAXES)
     ae.add_supported_context(Verification)
-    bound = [*handlers, (evt.EVT_C_STORE, store)]
+
+    def heard(event: Any) -> None:
+        event.assoc.network_timeout = timeout
+
+    bound = [*handlers, (evt.EVT_C_STORE, store), (evt.EVT_DIMSE_RECV, heard)]
     if instance_bytes is not None:
         meter = _Meter(instance_bytes)
         bound += [(evt.EVT_DATA_RECV, meter.add), (evt.EVT_DIMSE_RECV, meter.reset)]
     context = None if tls is None else tls.server()
     try:
-        server = ae.start_server(
-            (node.host, node.port), block=False, ssl_context=context, evt_handlers=bound
+        server = ae.make_server(
+            (node.host, node.port),
+            ssl_context=context,
+            evt_handlers=bound,
+            server_class=partial(Server, first_s=first_s, idle_s=timeout),
         )
     except OSError as error:
         raise cannot_listen(node, error) from error
+    thread = Thread(target=server.serve_forever, name="receiver", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         server.shutdown()
+        thread.join()
         _hang_up(ae)
         ae.shutdown()
 
@@ -87,20 +103,13 @@ def _hang_up(ae: AE) -> None:
         if call.is_established:
             call.abort(block=False)
         else:
-            _cut(call)  # there is no abort before an association
+            cut(call)  # there is no abort before an association
     for wait in (_FAREWELL_S, _FAREWELL_S):
         end = monotonic() + wait
         for call in calls:
             call.join(max(0.0, end - monotonic()))
             if call.is_alive():
-                _cut(call)
-
-
-def _cut(call: Any) -> None:
-    connection = call.dul.socket  # None once it is closed
-    if connection is not None and connection.socket is not None:
-        with suppress(OSError):  # closed just now
-            connection.socket.shutdown(SHUT_RDWR)
+                cut(call)
 
 
 def cannot_listen(node: Node, error: OSError) -> PacsError:

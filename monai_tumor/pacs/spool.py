@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -180,7 +181,9 @@ class Spool:
         with self._guard:
             if study in self._arrivals:
                 self._arrivals[study].broken = monotonic()
-                write_text(self._mark(study), "")
+                if not self._mark(study).exists():  # a full disk may be why it was refused
+                    with suppress(InputError):
+                        write_text(self._mark(study), "")
 
     # -- changes of state
 
@@ -225,10 +228,11 @@ class Spool:
         with self._guard:
             here = self.path(old, study)
             if old is State.RECEIVED:
-                self._arrivals.pop(study, None)
                 for state in (State.DONE, State.FAILED):
                     _take_over(self.path(state, study), here)
             there = here.rename(self.path(new, study))
+            if old is State.RECEIVED:
+                self._arrivals.pop(study, None)
             (there / _OPEN).unlink(missing_ok=True)  # not before, lest a crash makes it complete
             _sync(self.folder / new)
             _sync(self.folder / old)

@@ -1,10 +1,14 @@
 """Receive studies, have each processed when it is complete, send the results back: `watch`."""
 
+import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -18,7 +22,10 @@ from monai_tumor.pacs.spool import INSTANCES, NOTES, RESULTS, Room, Spool, State
 from monai_tumor.pacs.watched import Event, Watched
 
 Process = Callable[[Path, Path], list[Path]]
-_LONGEST_WAIT = 600.0  # seconds between two tries to send
+_LONGEST_WAIT_S = 600.0  # between two tries
+_PAUSE_S = 1.0  # between two looks at the spool
+_SPOOL = ""  # in place of a study: what concerns none
+_FULL_DISK = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 @dataclass(frozen=True)
@@ -33,11 +40,13 @@ class WatchOptions:
         callers: AE titles that may send to us; none for all.
         quiet_s: seconds without an instance after which a study is complete.
         idle_s: seconds of silence after which a caller is hung up on.
+        first_s: the same of one from which no message has come yet.
         give_up_s: seconds after which a study that was broken off is a failed one.
         hang_up_is_end: take a caller that hangs up without a word as one that has sent all.
         attempts: how often a study is processed that ends the process each time.
         send_attempts: how often results are sent before they are failed.
-        send_wait_s: seconds until they are sent again, the first time; twice as many each time.
+        retry_s: seconds until they are sent again, or what a full disk kept from being done is
+            tried again; the first time, then twice as many each time.
         room: how much the spool may hold.
     """
 
@@ -48,11 +57,12 @@ class WatchOptions:
     callers: tuple[str, ...] = ()
     quiet_s: float = 60.0
     idle_s: float = 300.0
+    first_s: float = 30.0
     give_up_s: float = 3600.0
     hang_up_is_end: bool = False
     attempts: int = 3
     send_attempts: int = 12
-    send_wait_s: float = 10.0
+    retry_s: float = 10.0
     room: Room = field(default_factory=Room)
 
     def __post_init__(self) -> None:
@@ -61,7 +71,15 @@ class WatchOptions:
         Raises:
             InputError: one is not above 0.
         """
-        for name in ("quiet_s", "idle_s", "give_up_s", "send_wait_s", "attempts", "send_attempts"):
+        for name in (
+            "quiet_s",
+            "idle_s",
+            "first_s",
+            "give_up_s",
+            "retry_s",
+            "attempts",
+            "send_attempts",
+        ):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} of {getattr(self, name)} cannot be; give one above 0.")
 
@@ -110,6 +128,7 @@ def watch(
             desk.store,
             tls=options.tls,
             timeout=options.idle_s,
+            first_s=options.first_s,
             callers=options.callers,
             instance_bytes=options.room.instance_bytes,
             handlers=desk.handlers,
@@ -150,6 +169,15 @@ class _Notes:
         write_json(study / NOTES, vars(self))
 
 
+@dataclass(frozen=True)
+class _Delay:
+    """What could not be done: how often it was tried, when it is tried again, and why."""
+
+    tries: int = 0
+    due: float = 0.0
+    problem: str = ""
+
+
 class _Work:
     """What is done with complete studies."""
 
@@ -167,7 +195,9 @@ class _Work:
         self._over = over
         self._tell = tell
         self._counts = dict.fromkeys(State, 0)
-        self._tries: dict[str, tuple[int, float]] = {}  # and when to try again
+        self._begun: set[str] = set()  # by this process
+        self._delayed: dict[str, _Delay] = {}
+        self._tries: dict[str, tuple[int, float]] = {}  # to send, and when to try again
 
     def watched(self) -> Watched:
         """What came of it."""
@@ -180,32 +210,64 @@ class _Work:
         )
 
     def process_until_over(self) -> None:
-        """Process what the last watcher left, then each study that is complete."""
-        for study in self._spool.studies(State.PROCESSING):
-            self._process_one(study)
+        """Process what the last watcher left, then each study that is complete.
+
+        Whatever fails here of the spool, a full disk say, is told once, and tried again later.
+        """
         while not self._over.is_set():
-            claimed = self._spool.claim(self._options.quiet_s)
-            if claimed is not None:
-                self._process_one(claimed)
-                continue
-            for given_up in self._spool.give_up(self._options.give_up_s):
-                reason = "it was broken off, or a part refused, and not sent again"
-                _Notes(reason=reason).save(self._spool.path(State.FAILED, given_up))
-                self._count(given_up, State.FAILED, reason)
-            self._spool.purge()
-            self._over.wait(min(1.0, self._options.quiet_s / 4))
+            if not (self._is_due(_SPOOL) and self._attempt(_SPOOL, self._process_next)):
+                self._over.wait(_PAUSE_S)
+
+    def _process_next(self) -> None:
+        for study in filter(self._is_due, self._spool.studies(State.PROCESSING)):
+            if self._attempt(study, partial(self._process_one, study)):
+                self._begun.discard(study)
+            return
+        if self._spool.claim(self._options.quiet_s) is not None:
+            return
+        for given_up in self._spool.give_up(self._options.give_up_s):
+            reason = "it was broken off, or a part refused, and not sent again"
+            _Notes(reason=reason).save(self._spool.path(State.FAILED, given_up))
+            self._count(given_up, State.FAILED, reason)
+        self._spool.purge()
+        self._over.wait(min(_PAUSE_S, self._options.quiet_s / 4))
+
+    def _is_due(self, what: str) -> bool:
+        return what not in self._delayed or monotonic() >= self._delayed[what].due
+
+    def _attempt(self, what: str, step: Callable[[], None]) -> bool:
+        """Whether `step` was done; if not, it is put off, and that is told where it is news."""
+        try:
+            step()
+        except Exception as error:  # of the spool; the watcher must not end
+            problem = one_line(error)
+            last = self._delayed.get(what, _Delay())
+            if problem != last.problem:
+                state = State.PROCESSING if what else None
+                self._tell(Event(what, state, f"put off, and tried again: {problem}"))
+            due = monotonic() + self._wait(last.tries + 1)
+            self._delayed[what] = _Delay(last.tries + 1, due, problem)
+            return False
+        self._delayed.pop(what, None)
+        return True
+
+    def _wait(self, tries: int) -> float:
+        """Seconds until what was tried so often is tried again."""
+        return min(self._options.retry_s * 2 ** min(tries - 1, 32), _LONGEST_WAIT_S)
 
     def _process_one(self, study: str) -> None:
         if self._over.is_set():
             return
         folder = self._spool.path(State.PROCESSING, study)
         notes = _Notes.of(folder)
-        if notes.attempts >= self._options.attempts:
-            self._fail(study, notes, f"it ended the process {notes.attempts} times")
-            return
-        notes.attempts += 1
-        notes.save(folder)
-        self._tell(Event(study, State.PROCESSING))
+        if study not in self._begun:  # what is put off has not ended the process
+            if notes.attempts >= self._options.attempts:
+                self._fail(study, notes, f"it ended the process {notes.attempts} times")
+                return
+            notes.attempts += 1
+            notes.save(folder)
+            self._begun.add(study)
+            self._tell(Event(study, State.PROCESSING))
         output = folder / RESULTS
         if output.exists():
             shutil.rmtree(output)
@@ -213,14 +275,15 @@ class _Work:
         try:
             files = self._process(folder / INSTANCES, output)
             notes.files = [_below(path, output) for path in files]
-        except MonaiTumorError as error:
-            self._fail(study, notes, one_line(error))
-            return
         except Exception as error:  # whatever it is, the next study must not suffer from it
-            self._fail(study, notes, f"{type(error).__name__}: {one_line(error)}")
+            if _is_of_full_disk(error):
+                raise
+            kind = "" if isinstance(error, MonaiTumorError) else f"{type(error).__name__}: "
+            self._fail(study, notes, f"{kind}{one_line(error)}")
             return
         except BaseException:  # an interrupt is not the study's fault
-            _Notes(notes.attempts - 1).save(folder)
+            with suppress(InputError):
+                _Notes(notes.attempts - 1).save(folder)
             raise
         notes.save(folder)
         if notes.files and self._options.destination is not None:
@@ -258,7 +321,7 @@ class _Work:
                 tries, due = self._tries.get(study, (0, 0.0))
                 if monotonic() >= due and not self._over.is_set():
                     self._try_to_send(study, tries + 1)
-            self._over.wait(min(1.0, self._options.send_wait_s))
+            self._over.wait(min(_PAUSE_S, self._options.retry_s))
 
     def _try_to_send(self, study: str, tries: int) -> None:
         try:
@@ -267,7 +330,7 @@ class _Work:
             self._put_off(study, tries, f"{type(error).__name__}: {one_line(error)}")
 
     def _put_off(self, study: str, tries: int, problem: str) -> None:
-        wait = min(self._options.send_wait_s * 2 ** min(tries - 1, 32), _LONGEST_WAIT)
+        wait = self._wait(tries)
         self._tries[study] = (tries, monotonic() + wait)
         self._tell(Event(study, State.SENDING, f"again in {wait:g} s: {problem}"))
 
@@ -298,6 +361,11 @@ class _Work:
             return f"{type(error).__name__}: {one_line(error)}"
         failed = [one for one in sent.files if one.status is Status.FAILED]
         return one_line("; ".join(f"{one.path.name}: {one.reason}" for one in failed))
+
+
+def _is_of_full_disk(error: Exception) -> bool:
+    """Whether that was why; an error of many studies has but the words of the first."""
+    return any(words in str(error) for words in _FULL_DISK)
 
 
 def _below(path: Path, folder: Path) -> str:

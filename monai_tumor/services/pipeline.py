@@ -109,7 +109,7 @@ class Pipeline:
 
     def _read(self, task: Task) -> tuple[OpenedStudy, dict[str, Any]]:
         report = [f"{task.name}/report.{kind}" for kind in ("html", "json") if self.outputs.report]
-        Place(self.output, task.name).require_free(report)
+        Place(self.output, task.name).require_free(report, task.found.key)
         source = four_images(task.found, self.scratch / task.name, self.series)
         opened = open_study(source, self._made(task) / task.name, self.preparation)
         return opened, self.segmenter.prepare(opened.item)
@@ -136,7 +136,8 @@ class Pipeline:
             except (DicomError, DependencyError) as error:
                 not_written["dicom"] = printable(error, _LONGEST)
         made.record.unlink()
-        record = result.as_dict() | more | {"request": task.request, "not_written": not_written}
+        asked = {"study_key": task.found.key, "request": task.request}
+        record = result.as_dict() | more | asked | {"not_written": not_written}
         place.put(made.output, record)
         return Written(
             place.label_map,

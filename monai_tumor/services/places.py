@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monai_tumor.errors import InputError
-from monai_tumor.files import write_json
+from monai_tumor.files import printable, write_json
 from monai_tumor.provenance import result_record, unfinished
 
 # What may lie in the folder of a study.
@@ -59,17 +59,25 @@ class Place:
         same = record.get("request") == request and not record.get("not_written")
         return same and self.is_whole
 
-    def require_free(self, files: Iterable[str] = ()) -> None:
+    def require_free(self, files: Iterable[str] = (), key: str | None = None) -> None:
         """Refuse a place that holds what is not ours, or that leads elsewhere.
 
         Args:
             files: that are to be put there, relative to `output`.
+            key: of the study; None where it has none.
 
         Raises:
-            InputError: a file is there that the JSON of a result does not list, or a folder is a
-                link that leads out of `output`.
+            InputError: the result of another study of that name is there; a file is there that the
+                JSON of a result does not list; or a folder is a link that leads out of `output`.
         """
         record = result_record(self.record)
+        other = None if record is None or key is None else record.get("study_key")
+        if other not in (None, key):
+            raise InputError(
+                f"{self.record} is the result of another study named {self.name} "
+                f"({printable(other, 300)}; this one is {printable(key, 300)}); choose another "
+                "output folder, or move it away."
+            )
         ours = set(self.listed(record)) if record is not None else set()
         wanted = {self.label_map.name, self.record.name, *files}
         for file in sorted(wanted - ours):
@@ -108,12 +116,13 @@ class Place:
             OSError: a file cannot be moved.
         """
         files = sorted(path.relative_to(made).as_posix() for path in _files(made))
-        self.require_free(files)
+        key = record.get("study_key")
+        self.require_free(files, key)
         earlier = result_record(self.record)
         before = [] if earlier is None else self.listed(earlier)
         mark = unfinished(str(record["study"]), str(record["input"]))
         begun, done = made.with_name("begun.json"), made.with_name("done.json")
-        write_json(begun, mark | {"files": sorted({*before, *files})})
+        write_json(begun, mark | {"files": sorted({*before, *files}), "study_key": key})
         write_json(done, {**record, "files": files})
         begun.replace(self.record)  # from here on names alone change, which needs no room
         for file in before:

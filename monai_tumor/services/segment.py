@@ -12,9 +12,10 @@ from typing import Any
 
 from monai_tumor.data.study import Study
 from monai_tumor.dicom import DicomStudy
-from monai_tumor.errors import InputError, MonaiTumorError
+from monai_tumor.errors import InputError, MonaiTumorError, SchemeError
 from monai_tumor.files import printable, write_json
 from monai_tumor.inference import SegmentationResult, Segmenter
+from monai_tumor.labels import modality
 from monai_tumor.locks import locked
 from monai_tumor.services.four_images import four_images
 from monai_tumor.services.opening import Preparation, open_study, require_usable
@@ -89,6 +90,7 @@ def plan(
     Raises:
         InputError: nothing to segment.
     """
+    _require_known(series or {})
     sources = find_sources(inputs, roles, modalities=modalities, section=section)
     usable, errors = [], dict(sources.errors)
     for found in sources.found:
@@ -151,6 +153,7 @@ def segment_all(
     """
     preparation, outputs = preparation or Preparation(), outputs or Outputs()
     output = Path(output).absolute()
+    _require_known(series or {})
     sources = find_sources(inputs, roles, modalities=modalities, section=section)
     _require_apart(output, sources.found)
     request = {"preparation": preparation.request(), "outputs": asdict(outputs)}
@@ -220,6 +223,20 @@ def _is_errors(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and all(isinstance(why, str) for why in content.values())
+
+
+def _require_known(series: Mapping[str, str]) -> None:
+    """Refuse, before anything is read, roles that no series can have.
+
+    Raises:
+        InputError: a role is unknown, or one is named twice.
+    """
+    try:
+        roles = [modality(role) for role in series]
+    except SchemeError as error:
+        raise InputError(f"A series was named for no role: {error}") from error
+    if len(set(roles)) < len(roles):
+        raise InputError(f"Two series were named for one role ({', '.join(series)}); name one.")
 
 
 def _require_apart(output: Path, sources: Sequence[Found]) -> None:

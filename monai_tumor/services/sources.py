@@ -1,5 +1,6 @@
 """What the inputs of `segment` hold: studies in NIfTI files, and in DICOM series."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,17 @@ class Found:
     name: str
     study: Study | DicomStudy
     given: Path
+
+    @property
+    def key(self) -> str:
+        """What tells it from others that may get its name in another run.
+
+        A digest of the study instance UID; where there is none the path of its (first) file.
+        """
+        if isinstance(self.study, Study):
+            return str(self.study.images[0].resolve())
+        uid = self.study.uid
+        return hashlib.sha256(uid.encode()).hexdigest()[:16] if uid else str(self.given.resolve())
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ import warnings
 import zipfile
 
 import pytest
+from pydicom import dcmread
 from pydicom.fileset import FileSet
 
 from dicom.generator import Grid, classic, save, save_all
 from monai_tumor.dicom import Limits, Reason, RefusalError, convert, files
-from monai_tumor.dicom.files import Source, find, read_header
+from monai_tumor.dicom.files import Source, find, quiet, read_header
 
 LIMITS = Limits()
 
@@ -137,6 +138,42 @@ def test_dicomdir(tmp_path):
     next(p for p in (tmp_path / "disc").rglob("*") if p.is_file() and p.name != "DICOMDIR").unlink()
     with pytest.raises(RefusalError, match="not-found"):
         convert(tmp_path / "disc" / "DICOMDIR", tmp_path / "out2")
+
+
+def test_a_dicomdir_in_circles(tmp_path):
+    save_all(classic(Grid(count=3)), tmp_path / "in")
+    write_disc(tmp_path / "in", tmp_path / "disc")
+    path = tmp_path / "disc" / "DICOMDIR"
+    directory = dcmread(path)
+    first = directory.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity
+    for record in directory.DirectoryRecordSequence:
+        record.OffsetOfTheNextDirectoryRecord = first
+        record.OffsetOfReferencedLowerLevelDirectoryEntity = first
+    directory.save_as(path)
+    (one,) = convert(path, tmp_path / "out")
+    assert one.shape[2] == 3
+    for record in directory.DirectoryRecordSequence:
+        record.ReferencedFileID = "DICOMDIR"  # lists nothing but itself
+    directory.save_as(path)
+    with pytest.raises(RefusalError, match="not an image"):
+        convert(path, tmp_path / "out2")
+
+
+@pytest.mark.parametrize(
+    "listed", ["a\0b", "x" * 300, ["LOOP", "IM"], "/etc/passwd", ["..", "..", "etc", "passwd"]]
+)
+def test_a_dicomdir_that_lists_what_is_no_name(tmp_path, listed):
+    save_all(classic(Grid(count=1)), tmp_path / "in")
+    write_disc(tmp_path / "in", tmp_path / "disc")
+    (tmp_path / "disc" / "LOOP").symlink_to("LOOP")
+    path = tmp_path / "disc" / "DICOMDIR"
+    with quiet():
+        directory = dcmread(path)
+        for record in directory.DirectoryRecordSequence:
+            record.add_new("ReferencedFileID", "UC", listed)  # a type without a longest value
+        directory.save_as(path)
+    with pytest.raises(RefusalError, match=r"DICOMDIR.*\[(unsafe-path|not-found)\]"):
+        convert(path, tmp_path / "out")
 
 
 def test_dicomdir_that_points_outside(tmp_path):

@@ -1,12 +1,14 @@
 """Which studies lie in a folder or archive, without unpacking or converting one."""
 
 import shutil
+import warnings
 import zipfile
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicom.generator import Grid, classic, save_all
 from monai_tumor.dicom import RefusalError, find_dicom_studies
@@ -81,6 +83,36 @@ def test_names_in_an_archive_lead_nowhere(two, tmp_path):
     assert found.folder == tmp_path / "evil" / "evil"
     (file,) = found.unpacked(tmp_path / "scratch")
     assert file.is_relative_to(tmp_path / "scratch")
+
+
+def test_members_of_one_name_are_kept_apart(two, tmp_path):
+    folder, uids = two
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        for name in ("a", "b"):
+            for number, file in enumerate(sorted((folder / name).iterdir())):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of the name that is there already
+                    archive.write(file, f"IMAGES/{number}")
+    found = {study.uid: study for study in find_dicom_studies(tmp_path / "sent.zip")}
+    for uid in uids:
+        files = found[uid].unpacked(tmp_path / uid)
+        assert [dcmread(file).StudyInstanceUID for file in files] == [uid] * 2
+
+
+def test_deflated_members_of_an_archive_are_known_by_their_study(two, tmp_path):
+    folder, uids = two
+    for file in folder.rglob("*"):
+        if file.is_file():
+            one = dcmread(file)
+            one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            one.save_as(file, enforce_file_format=True)
+            file.rename(folder / f"{file.parent.name}{file.name}")
+    shutil.make_archive(str(tmp_path / "sent"), "zip", folder)
+    found = {study.uid: study for study in find_dicom_studies(tmp_path / "sent.zip")}
+    assert sorted(found) == sorted(uids)
+    for uid in uids:
+        files = found[uid].unpacked(tmp_path / uid)
+        assert [dcmread(file).StudyInstanceUID for file in files] == [uid] * 2
 
 
 def test_an_archive_larger_than_the_disk(two, tmp_path, monkeypatch):

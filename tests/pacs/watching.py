@@ -20,7 +20,7 @@ class Watching:
         self.lines: list[str] = []
         self.calls: list[list[str]] = []
         self.options = WatchOptions(
-            **{"listen": node("WATCH"), "quiet_s": 0.3, "send_wait_s": 0.1} | options
+            **{"listen": node("WATCH"), "quiet_s": 0.3, "retry_s": 0.1} | options
         )
         self.stop = threading.Event()
         self.result = None

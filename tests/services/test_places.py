@@ -144,3 +144,15 @@ def test_a_file_where_a_folder_is_to_be(place, tmp_path):
     with pytest.raises(InputError, match="is a file, and is to be a folder"):
         place.put(made(tmp_path, "S_seg.nii.gz", "S/report.html"), RECORD | {"request": "2"})
     assert place.holds("1")
+
+
+def test_another_study_of_the_name_replaces_nothing(place, tmp_path):
+    ours, theirs = RECORD | {"study_key": "a/S"}, RECORD | {"study_key": "b/S"}
+    place.put(made(tmp_path, "S_seg.nii.gz", content="ours"), ours)
+    with pytest.raises(InputError, match=r"S_seg\.json is the result of another study named S"):
+        place.put(made(tmp_path, "S_seg.nii.gz"), theirs)
+    with pytest.raises(InputError, match=r"\(a/S; this one is b/S\)"):
+        place.require_free((), "b/S")
+    assert place.label_map.read_text() == "ours"
+    place.put(made(tmp_path, "S_seg.nii.gz"), ours)
+    assert json.loads(place.record.read_text())["study_key"] == "a/S"

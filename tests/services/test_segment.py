@@ -222,6 +222,17 @@ def test_studies_of_one_name_keep_both_results(studies, options, tmp_path):
         assert sorted(same) == ["in_BraTS-GLI-00001-000", "other_BraTS-GLI-00001-000"]
 
 
+def test_another_study_of_a_name_replaces_no_result_of_an_earlier_run(study, options, tmp_path):
+    other = Path(shutil.copytree(study, tmp_path / "other" / study.name))
+    segment_all([study], tmp_path / "out", **options)
+    (record,) = (tmp_path / "out").glob("*_seg.json")
+    before = record.read_bytes()
+    assert json.loads(before)["study_key"].startswith(str(study.resolve()))
+    run = segment_all([other], tmp_path / "out", **options)
+    assert "is the result of another study named" in run.errors[study.name]
+    assert record.read_bytes() == before
+
+
 def test_the_output_is_never_among_the_inputs(studies, options):
     folder = studies / "BraTS-GLI-00001-000"
     with pytest.raises(InputError, match=r"^Results would go to .*, beside the input"):
@@ -390,6 +401,15 @@ def test_a_series_can_be_named(dicom_study):
     assert chosen.origin.series["t1c"].series_uid == other
     wrong = plan([dicom_study], series={"t1c": "1.2.3"})
     assert "'1.2.3' names 0 series for t1c" in wrong.errors["from_the_scanner"]
+
+
+@pytest.mark.parametrize("series", [{"t3": "1.2"}, {"t1c": "1.2", "t1ce": "1.3"}])
+def test_a_series_for_no_role_is_refused_before_the_work(dicom_study, options, tmp_path, series):
+    with pytest.raises(InputError, match="series w"):
+        plan([dicom_study], series=series)
+    with pytest.raises(InputError, match="series w"):
+        segment_all([dicom_study], tmp_path / "out", series=series, **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_is_there(studies):
