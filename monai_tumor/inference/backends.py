@@ -104,7 +104,8 @@ def in_openvino(
     cache = cache_folder() if cache is None else cache
     if isinstance(network, MeanEnsemble):
         members = [OpenVinoNetwork(m, shape, bf16=bf16, cache=cache) for m in network.members]
-        return MeanEnsemble(members, network.shares, network.in_turn, network.with_disagreement)
+        made = MeanEnsemble(members, network.shares, network.in_turn, network.with_disagreement)
+        return made.train(network.training)
     return OpenVinoNetwork(network, shape, bf16=bf16, cache=cache)
 
 
