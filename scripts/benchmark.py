@@ -40,9 +40,9 @@ from monai_tumor.data import inference_items
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.inference import Segmenter
 from monai_tumor.inference.backends import has_openvino
+from monai_tumor.networks.precision import cpu_has_bf16
 from monai_tumor.provenance import versions
 from monai_tumor.training import one_line_errors
-from monai_tumor.training.autocast import cpu_has_bf16
 
 ROLES = ("t1n", "t1c", "t2w", "t2f")
 BUNDLE = "brats_segresnet"

@@ -13,7 +13,7 @@ import monai_tumor
 
 PACKAGE = Path(monai_tumor.__file__).parent
 FLOORS = {
-    **dict.fromkeys(("errors", "labels", "paths", "files", "locks", "provenance"), 0),
+    **dict.fromkeys(("errors", "labels", "paths", "files", "lazy", "locks", "provenance"), 0),
     **dict.fromkeys(("dicom", "imaging", "networks", "metrics"), 1),
     **dict.fromkeys(("data", "transforms", "training", "explain"), 2),
     **dict.fromkeys(("bundles", "report"), 3),

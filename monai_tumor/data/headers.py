@@ -71,9 +71,14 @@ def read_voxels(path: Path) -> NDArray[Any]:
     """Every voxel, [i, j, k] or [i, j, k, channel], scaled as the header says.
 
     Raises:
-        Any of `UNREADABLE`: the file cannot be read to its end.
+        Any of `UNREADABLE`: the file cannot be read to its end, or says that it is larger than
+            memory.
     """
-    return np.asanyarray(nib.load(path).dataobj)
+    try:
+        return np.asanyarray(nib.load(path).dataobj)
+    except MemoryError as error:
+        size = f"{read_header(path).end / 1e9:.0f} GB"
+        raise ImageFileError(f"by its header it has {size}, more than memory") from error
 
 
 def looks_whole(path: Path, header: Header) -> bool:

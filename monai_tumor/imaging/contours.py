@@ -25,6 +25,18 @@ def contours(mask: NDArray[Any], *, smooth: int = 2) -> list[NDArray[np.float64]
     curves = []
     for curve in measure.find_contours(padded, 0.5):
         for _ in range(smooth):
-            curve = measure.subdivide_polygon(curve, degree=2)
+            curve = _without_corners(curve)
         curves.append(curve[:, ::-1] - 0.5)  # off the padding, from pixel centre to pixel edge
     return curves
+
+
+def _without_corners(curve: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One round of Chaikin's corner cutting of a closed curve, [n + 1, 2] -> [2 n + 1, 2].
+
+    `skimage.measure.subdivide_polygon` gives the same points in another order; it imports
+    `scipy.signal`, and that takes longer than all contours of a report.
+    """
+    here, following = curve[:-1], curve[1:]
+    cut = np.stack([0.75 * here + 0.25 * following, 0.25 * here + 0.75 * following], axis=1)
+    cut = cut.reshape(-1, 2)
+    return np.concatenate([cut, cut[:1]])

@@ -23,6 +23,7 @@ Colour = tuple[int, int, int]
 BLACK: Colour = (0, 0, 0)
 WHITE: Colour = (255, 255, 255)
 QUIET: Colour = (190, 190, 190)
+PURPLE: Colour = (0xCC, 0x79, 0xA7)  # reddish; seen on bright enhancement, where white is not
 COLOURS: dict[Region, Colour] = {
     Region.ET: (0xE6, 0x9F, 0x00),  # orange
     Region.TC: (0x56, 0xB4, 0xE9),  # sky blue; the palette's darker blue drowns in dark tissue
@@ -35,7 +36,7 @@ NAMES = {
 }
 # Of each line the distance outward from the region's edge and the width, in pixels; drawn in order.
 LINES = {Region.WT: (1.3, 2.6), Region.TC: (0.7, 1.4), Region.ET: (-0.6, 1.2)}
-DIAMETER = 1.4  # pixels, of a measured diameter, which is white
+DIAMETER = 1.8  # pixels, of a measured diameter, which is purple
 RIM = 0.6  # pixels of black on either side of a line
 BAND = (24, 46, 24, 34)  # pixels left, above, right and below a slice in its panel, for the marks
 FINE = 4  # drawn so many times larger, then reduced: the anti-aliasing
@@ -67,7 +68,7 @@ def draw_slice(view: Slice, *, pixels_per_mm: float) -> Picture:
         for curve, colour, line in strokes:
             _stroke(pen, curve, colour, line)
     for ends in view.lines:
-        for colour, line in ((BLACK, DIAMETER + 2 * RIM), (WHITE, DIAMETER)):
+        for colour, line in ((BLACK, DIAMETER + 2 * RIM), (PURPLE, DIAMETER)):
             pen.line([*map(tuple, (ends + 0.5) * scale)], colour, round(line * FINE))
     return large.reduce(FINE)
 

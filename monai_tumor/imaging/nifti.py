@@ -7,12 +7,20 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.arrayproxy import ArrayProxy
 from numpy.typing import NDArray
 
+from monai_tumor.errors import StudyError
+
 _LEVEL = 1  # of 0 to 3
+# Fields of a NIfTI header that say where voxels lie; so do the first four of "pixdim".
+_GEOMETRY = (
+    *("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
 
 
 def voxels_of(image: Any) -> NDArray[Any]:
@@ -58,3 +66,24 @@ def save(image: Any, path: Path) -> None:
         # Neither a name nor a time in the gzip header: they would make equal images differ.
         with igzip.IGzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
             image.to_stream(packed)
+
+
+def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image:
+    """`volume` ([X, Y, Z]) as a NIfTI image with the header geometry of `reference`.
+
+    Raises:
+        StudyError: their shapes differ.
+    """
+    source = nib.load(reference)
+    if tuple(source.shape[:3]) != volume.shape:
+        raise StudyError(
+            f"{reference.name} has {source.shape[:3]} voxels, its result {volume.shape}; "
+            "the result was not brought back to the input's grid."
+        )
+    image = nib.Nifti1Image(volume, source.affine, dtype=volume.dtype)
+    if isinstance(source.header, nib.Nifti1Header):
+        image.header["pixdim"][:4] = source.header["pixdim"][:4]
+        for field in _GEOMETRY:
+            image.header[field] = source.header[field]
+    image.header["descrip"] = b"monai_tumor, research use only"
+    return image

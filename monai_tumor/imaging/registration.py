@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, optimize
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monai_tumor.errors import InputError
@@ -268,6 +268,8 @@ def _minimise(
     """Powell's search from `start`, in steps of mm: angles count by what they move."""
     edge, _, tolerance = level
     units = edge * np.array([1, 1, 1, 1 / _RADIUS, 1 / _RADIUS, 1 / _RADIUS])
+    from scipy import optimize  # a third of a second that few studies need
+
     result = optimize.minimize(
         lambda y: cost(start + y * units),
         np.zeros(6),

@@ -7,7 +7,9 @@
     SegResNet-16   1.47           0.50           1.08            0.49
     UNETR          1.01           0.52           0.59            0.34
 
-The first run converts, which takes seconds, and keeps the conversion in a cache. channels_last_3d,
+The first run converts, which takes seconds, and keeps the conversion in a cache; PyTorch's networks
+are traced and kept there, too, so that later runs need no MONAI to make them (`inference.direct`).
+On a CPU with neither AVX512-BF16 nor AMX, `auto` computes in float32. channels_last_3d,
 which the bundles ask for on a CPU, is in PyTorch's columns: it took SegResNet in bf16 from 0.69 to
 0.50 and changed nothing elsewhere. `torch.compile` is not used: it needs a C++ compiler at hand and
 minutes for what takes half a second.
@@ -22,7 +24,8 @@ import secrets
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,14 +35,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from monai_tumor.errors import BundleError, DependencyError
+from monai_tumor.errors import BundleError, DependencyError, InputError
 from monai_tumor.files import sha256, write_json
 from monai_tumor.networks import MeanEnsemble
 
 Backend = Literal["auto", "torch", "openvino"]
 _LOG = logging.getLogger(__name__)
-_FORMAT = 1  # of the cache; a change of what is in it makes old ones unfound
-_MODEL, _RECORD = ("model.xml", "model.bin"), "model.json"
+_KEPT = "kept"
+_FORMAT = 2  # of the cache; a change of what is in it makes old ones unfound
+_OPENVINO, _TORCH, _RECORD = ("model.xml", "model.bin"), ("model.pt",), "model.json"
 _PLAIN = (int, float, str, bool, tuple, list, type(None))
 
 
@@ -100,8 +104,8 @@ def in_openvino(
     cache = cache_folder() if cache is None else cache
     if isinstance(network, MeanEnsemble):
         members = [OpenVinoNetwork(m, shape, bf16=bf16, cache=cache) for m in network.members]
-        network.members = nn.ModuleList(members)
-        return network
+        made = MeanEnsemble(members, network.shares, network.in_turn, network.with_disagreement)
+        return made.train(network.training)
     return OpenVinoNetwork(network, shape, bf16=bf16, cache=cache)
 
 
@@ -109,7 +113,7 @@ class OpenVinoNetwork(nn.Module):
     """A network for windows of one size, computed by OpenVINO on as many threads as PyTorch has.
 
     Args:
-        network: to convert, with its weights.
+        network: to convert, with its weights; or the folder of a conversion that was kept.
         shape: of one window, (C, X, Y, Z).
         bf16: as in `in_openvino`, like the next.
         cache: see there.
@@ -121,7 +125,7 @@ class OpenVinoNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, shape: Sequence[int], *, bf16: bool, cache: Path
+        self, network: nn.Module | Path, shape: Sequence[int], *, bf16: bool, cache: Path
     ) -> None:
         super().__init__()
         options = {
@@ -133,9 +137,9 @@ class OpenVinoNetwork(nn.Module):
             model = _model(network, (1, *shape), cache)
             compiled = _core().compile_model(model, "CPU", options)
         except Exception as error:  # its parts share no class of error
+            name = "the network" if isinstance(network, Path) else type(network).__name__
             raise BundleError(
-                f"OpenVINO cannot run {type(network).__name__} ({_reason(error)}); "
-                "use --backend torch."
+                f"OpenVINO cannot run {name} ({_reason(error)}); use --backend torch."
             ) from error
         self._request = compiled.create_infer_request()
         self._lock = Lock()  # a request holds one window at a time
@@ -159,17 +163,96 @@ def _core() -> Any:
     return openvino.Core()
 
 
-def _model(network: nn.Module, shape: tuple[int, ...], cache: Path) -> Any:
+def _model(network: nn.Module | Path, shape: tuple[int, ...], cache: Path) -> Any:
     """The network in OpenVINO's form: from the cache, else converted and kept there."""
-    folder = cache / "openvino" / _key(network, shape)
-    if _is_whole(folder):
-        return _core().read_model(folder / _MODEL[0])
+    folder = network if isinstance(network, Path) else _folder(network, shape, "openvino", cache)
+    if _is_whole(folder, _OPENVINO):
+        return _core().read_model(folder / _OPENVINO[0])
+    assert isinstance(network, nn.Module)
     model = _converted(network, shape)
     try:
-        _keep(model, folder)
+        _keep(partial(_save_openvino, model), folder, _OPENVINO)
     except OSError as error:  # the next run converts again, which takes seconds
         _LOG.warning("%s is not cached: %s", type(network).__name__, error)
     return model
+
+
+def _save_openvino(model: Any, folder: Path) -> None:
+    import openvino
+
+    openvino.save_model(model, folder / _OPENVINO[0], compress_to_fp16=False)
+
+
+def keep_network(
+    network: nn.Module, shape: Sequence[int], backend: str, key: str, cache: Path | None = None
+) -> None:
+    """Keep a network in the cache under `key`, for `kept_network`.
+
+    Args:
+        network: of PyTorch, with its weights, on the CPU; the members of an ensemble one by one.
+        shape: of one window, (C, X, Y, Z).
+        backend: "torch" traces it; "openvino" has kept its conversion already.
+        key: of all that it was made of.
+        cache: by default `cache_folder`.
+    """
+    cache = cache_folder() if cache is None else cache
+    members = list(network.members) if isinstance(network, MeanEnsemble) else [network]
+    folders = [_folder(member, (1, *shape), backend, cache) for member in members]
+    try:
+        for member, folder in zip(members, folders, strict=True):
+            if backend == "torch" and not _is_whole(folder, _TORCH):
+                _keep(partial(_save_traced, member, (1, *shape)), folder, _TORCH)
+        (cache / _KEPT).mkdir(parents=True, exist_ok=True)
+        write_json(cache / _KEPT / f"{key}.json", {"members": [f.name for f in folders]})
+    except (OSError, InputError) as error:  # the next run makes it again, which takes seconds
+        _LOG.warning("%s is not cached: %s", type(network).__name__, error)
+
+
+def kept_network(
+    shape: Sequence[int], backend: str, key: str, *, bf16: bool, cache: Path | None = None
+) -> nn.Module | None:
+    """What `keep_network` kept under `key`, ready to compute; None where it is not whole.
+
+    Args:
+        shape: as there, like the two that follow.
+        backend: see there.
+        key: see there.
+        bf16: as in `in_openvino`.
+        cache: by default `cache_folder`.
+    """
+    cache = cache_folder() if cache is None else cache
+    files = _OPENVINO if backend == "openvino" else _TORCH
+    try:
+        content = json.loads((cache / _KEPT / f"{key}.json").read_text(encoding="utf-8"))
+        folders = [cache / backend / Path(name).name for name in content["members"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not folders or not all(_is_whole(folder, files) for folder in folders):
+        return None
+    if backend == "openvino":
+        members: list[nn.Module] = [
+            OpenVinoNetwork(folder, shape, bf16=bf16, cache=cache) for folder in folders
+        ]
+    else:
+        members = [_traced(folder) for folder in folders]
+    return members[0] if len(members) == 1 else MeanEnsemble(members)
+
+
+def _save_traced(network: nn.Module, shape: tuple[int, ...], folder: Path) -> None:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of tracing: shapes become constants, which is meant
+        traced = torch.jit.trace(network.eval(), (torch.zeros(shape),), check_trace=False)
+        torch.jit.save(traced, folder / _TORCH[0])
+
+
+def _traced(folder: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch deprecates what it has nothing as light for
+        return torch.jit.load(folder / _TORCH[0], map_location="cpu")
+
+
+def _folder(network: nn.Module, shape: tuple[int, ...], backend: str, cache: Path) -> Path:
+    return cache / backend / _key(network, shape, backend)
 
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
@@ -197,46 +280,51 @@ def _reason(error: Exception) -> str:
     return (telling or lines or [type(error).__name__])[-1]
 
 
-def _keep(model: Any, folder: Path) -> None:
-    """Put the model into its place in the cache, whole or not at all."""
-    import openvino
-
+def _keep(save: Callable[[Path], None], folder: Path, files: Sequence[str]) -> None:
+    """Put a model into its place in the cache, whole or not at all."""
     temporary = folder.with_name(f".tmp-{secrets.token_hex(6)}")
     temporary.mkdir(parents=True, mode=0o700)
     try:
-        openvino.save_model(model, temporary / _MODEL[0], compress_to_fp16=False)
-        write_json(temporary / _RECORD, {name: sha256(temporary / name) for name in _MODEL})
+        save(temporary)
+        write_json(temporary / _RECORD, {name: sha256(temporary / name) for name in files})
         shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
         temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_whole(folder: Path, files: Sequence[str]) -> bool:
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return all(sha256(folder / name) == record[name] for name in _MODEL)
+        return all(sha256(folder / name) == record[name] for name in files)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _key(network: nn.Module, shape: tuple[int, ...]) -> str:
+def _key(network: nn.Module, shape: tuple[int, ...], backend: str = "openvino") -> str:
     """SHA-256 of all that a conversion depends on: weights, architecture, window, versions."""
     digest = hashlib.sha256(
         json.dumps(
             {
                 "format": _FORMAT,
                 "shape": shape,
-                "versions": {name: version(name) for name in ("openvino", "torch", "monai")},
+                "versions": backend_versions(backend),
                 "network": list(_architecture(network)),
             },
             default=str,
         ).encode()
     )
     for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        laid_out = (tensor.dtype, tuple(tensor.shape), tensor.stride())
+        digest.update(f"{name} {laid_out}".encode())
         digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def backend_versions(backend: str) -> dict[str, str]:
+    """Of the packages that what a backend computes depends on."""
+    more = ("openvino",) if backend == "openvino" else ()
+    return {name: version(name) for name in ("torch", "monai", *more)}
 
 
 def _architecture(network: nn.Module) -> Iterator[tuple[str, Any]]:

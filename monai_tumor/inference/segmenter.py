@@ -11,11 +11,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from monai_tumor.bundles import load
 from monai_tumor.errors import BundleError
+from monai_tumor.imaging import nifti
+from monai_tumor.imaging.components import filter_tumour
 from monai_tumor.imaging.measure import measure
+from monai_tumor.imaging.orientation import voxel_spacing
 from monai_tumor.imaging.quality import check_mask
+from monai_tumor.imaging.resampling import on_grid
 from monai_tumor.inference.backends import Backend, choose, in_openvino
+from monai_tumor.inference.direct import Made
 from monai_tumor.inference.likeness import check_likeness
 from monai_tumor.inference.memory import (
     MemoryPlan,
@@ -24,21 +28,18 @@ from monai_tumor.inference.memory import (
     need_of,
     plan_within,
 )
+from monai_tumor.inference.parts import Prepared, from_monai
 from monai_tumor.inference.result import SegmentationResult
 from monai_tumor.inference.uncertainty import uncertainty
-from monai_tumor.labels import MODALITIES, REGIONS, modality
+from monai_tumor.labels import MODALITIES, REGIONS, Region, modality, to_labels
 from monai_tumor.networks import MeanEnsemble
+from monai_tumor.networks.precision import cpu_has_bf16
 from monai_tumor.networks.weights import record_beside
-from monai_tumor.training import load_weights
-from monai_tumor.training.autocast import cpu_has_bf16
-from monai_tumor.training.messages import find_cause
-from monai_tumor.training.weights import require_prepared
-from monai_tumor.transforms import FilterTumourComponentsd, RegionsToLabelsd, ToInputGridd
-from monai_tumor.transforms.save_on_input_grid import on_grid_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-_IMAGE, _PRED, _PLAN = "image", "pred", "memory_plan"
+_PLAN = "memory_plan"
 _LOG = logging.getLogger(__name__)
+_CPU = torch.device("cpu")
 _WINDOWS = 8  # at once, at most, where memory is known
 _BRATS = (240, 240, 155)  # voxels at 1 mm: what a study is taken to be before it is read
 
@@ -89,43 +90,43 @@ class Segmenter:
         trust: bool = False,
     ) -> None:
         self.scheme = scheme
+        self._least_ml = min_lesion_ml, min_et_ml
+        least = {"min_lesion_ml": min_lesion_ml, "min_et_ml": min_et_ml}
         budget = None if max_memory is None else bytes_of(max_memory)
-        self._parts = load(
-            bundle,
-            trust=trust,
-            input="",
-            weights=weights,
-            device=_device(device),
-            amp=_is_mixed(precision),
-            tta=tta,
-            output_scheme=scheme,
-            min_lesion_ml=min_lesion_ml,
-            min_et_ml=min_et_ml,
-        )
-        self.device: torch.device = self._parts["device"]
-        self.provenance: dict[str, Any] = dict(self._parts["provenance"]) | {
-            "device": str(self.device)
-        }
-        self.window: tuple[int, ...] = tuple(self._parts["window"])
-        self._network = self._parts["network"].eval()
-        files = self._parts["weights"]
-        files = [files] if isinstance(files, str) else list(files)
-        for path in files:
-            require_prepared(path, self._parts["prepared"])
-        self._seen = record_beside(Path(files[0])).get("intensities") or {}
-        load_weights(self._network, files if len(files) > 1 else files[0])
-        if isinstance(self._network, MeanEnsemble) and len(self._network.members) > 1:
-            self._network.with_disagreement = True
-        self._preprocessing = self._parts["preprocessing"]
-        self._inferer = self._parts["inferer"]
+        on, mixed = _device(device), _is_mixed(precision)
+        usual = budget is None and not tta and _is_cpu(on)
+        made = Made.of(bundle, weights, backend, trust, **least) if usual else None
+        bf16 = made is not None and _autocast(precision, _CPU) is torch.bfloat16
+        parts = made.kept(bf16=bf16, cache=cache) if made else None
+        is_kept = parts is not None
+        if parts is None:
+            parts = from_monai(
+                bundle,
+                trust=trust,
+                weights=weights,
+                device=on,
+                amp=mixed,
+                tta=tta,
+                output_scheme=scheme,
+                **least,
+            )
+        self._parts, self._network = parts, parts.network
+        self.device, self.window = parts.device, parts.window
+        self._seen = record_beside(parts.weights[0]).get("intensities") or {}
         self._autocast = _autocast(precision, self.device)
         computed_in = str(self._autocast or torch.float32).removeprefix("torch.")
-        self.provenance |= {"precision": computed_in, "label_scheme": scheme}
+        self.provenance: dict[str, Any] = dict(parts.provenance) | {
+            "device": str(self.device),
+            "precision": computed_in,
+            "label_scheme": scheme,
+        }
         self._plan = self._planned(budget)
-        self._use_backend(backend, cache)
-        self._to_grid = ToInputGridd(_PRED, sigmoid=True)
-        self._to_labels = RegionsToLabelsd(_PRED, scheme=scheme, threshold=0.5)
-        self._filter = FilterTumourComponentsd(_PRED, scheme, min_lesion_ml, min_et_ml)
+        self._use_backend(backend, cache, is_kept=is_kept)
+        if made is not None and not is_kept and made.backend == self.provenance["backend"]:
+            made.keep(parts.network, cache=cache)
+        if isinstance(self._network, MeanEnsemble) and len(self._network.members) > 1:
+            self._network.with_disagreement = True
+        self._parts = replace(parts, network=self._network)  # the other one is no longer needed
 
     def __call__(
         self, item: Mapping[str, Any], *, probabilities: bool = False
@@ -133,9 +134,9 @@ class Segmenter:
         """A study, an item of `monai_tumor.data.inference_items`, segmented.
 
         Args:
-            item: paths of its images, their modalities, its name. "image" may be an image that was
-                read already, [4, X, Y, Z]; "reference" is then the file whose grid it has. "flags"
-                are handed on.
+            item: paths of its images, their modalities, its name. "image" may be `Images` that were
+                read already; "reference" is then the file whose grid they have. "flags" are handed
+                on.
             probabilities: keep them; as much memory as three of the images.
 
         Raises:
@@ -150,19 +151,13 @@ class Segmenter:
             StudyError: it cannot be read, or is not what the bundle needs.
         """
         start = time.perf_counter()
-        try:
-            prepared = dict(self._preprocessing(dict(item)))
-        except Exception as error:  # MONAI wraps what a transform refuses
-            cause = find_cause(error)
-            if cause is None or cause is error:
-                raise
-            raise cause from error
-        image = prepared[_IMAGE].numpy()
-        reference = Path(item["reference"]) if "reference" in item else _reference(item)
-        return prepared | {
+        grid = self._parts.prepare(item)
+        return {
+            "study": item.get("study", "?"),
+            "grid": grid,
             "seconds": {"read": _since(start)},
-            "input": reference,
-            "flags": (*item.get("flags", ()), *check_likeness(image, self._seen)),
+            "input": Path(item["reference"]) if "reference" in item else _reference(item),
+            "flags": (*item.get("flags", ()), *check_likeness(grid.image.numpy(), self._seen)),
         }
 
     @torch.inference_mode()
@@ -172,10 +167,11 @@ class Segmenter:
         An ensemble of several members gives their disagreement in three more channels.
         """
         start = time.perf_counter()
-        image = prepared[_IMAGE].as_tensor()[None].to(self.device, non_blocking=True)
+        image = prepared["grid"].image[None].to(self.device, non_blocking=True)
         logits = self._logits(image)[0].float()
+        grid = replace(prepared["grid"], image=logits)
         seconds = prepared["seconds"] | {"network": _since(start)}
-        return dict(prepared) | {_PRED: logits, _PLAN: self._plan, "seconds": seconds}
+        return dict(prepared) | {"grid": grid, _PLAN: self._plan, "seconds": seconds}
 
     def _logits(self, image: torch.Tensor) -> torch.Tensor:
         """[1, 3, X, Y, Z]; where memory runs out, by a smaller plan, which then stays.
@@ -183,15 +179,16 @@ class Segmenter:
         Raises:
             BundleError: memory runs out with one window at once.
         """
-        sliding = _sliding_window(self._inferer)
+        sliding = self._parts.sliding
         while True:
-            sliding.sw_batch_size = self._plan.windows
-            sliding.device = torch.device("cpu") if self._plan.stitching == "cpu" else None
+            if sliding is not None:
+                sliding.sw_batch_size = self._plan.windows
+                sliding.device = torch.device("cpu") if self._plan.stitching == "cpu" else None
             try:
                 with torch.autocast(
                     self.device.type, self._autocast, enabled=self._autocast is not None
                 ):
-                    return self._inferer(image, self._network)
+                    return self._parts.infer(image, self._network)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -217,37 +214,48 @@ class Segmenter:
     ) -> SegmentationResult:
         """The label map on the study's own grid, and its volumes."""
         start = time.perf_counter()
-        item = dict[Any, Any](predicted)
-        entropy, disagreement = uncertainty(item[_PRED])
-        item = self._to_grid(item | {_PRED: item[_PRED][: len(REGIONS)]})
-        kept = item[_PRED].cpu().numpy() if probabilities else None
-        item = self._filter(self._to_labels(item))
-        labels = item[_PRED].cpu().numpy()[0].astype(np.uint8, copy=False)
-        affine = item[_PRED].affine.cpu().numpy()
+        grid: Prepared = predicted["grid"]
+        entropy, disagreement = uncertainty(grid.image)
+        scores = grid.image[: len(REGIONS)].sigmoid()
+        scores = on_grid(scores, grid.affine, grid.source_affine, grid.source_shape)
+        kept = scores.cpu().numpy() if probabilities else None
+        inside = scores > 0.5
+        tc, wt, et = (inside[REGIONS.index(r)] for r in (Region.TC, Region.WT, Region.ET))
+        labels: np.ndarray[Any, Any] = to_labels(tc, wt, et, self.scheme).cpu().numpy()
+        affine = grid.source_affine.numpy()
+        lesion, enhancing = self._least_ml
+        if lesion or enhancing:
+            labels = filter_tumour(
+                labels,
+                self.scheme,
+                spacing=voxel_spacing(affine),
+                min_lesion_ml=lesion,
+                min_et_ml=enhancing,
+            )
         return SegmentationResult(
-            study=str(item["study"]),
+            study=str(predicted["study"]),
             label_map=labels,
             affine=affine,
             scheme=self.scheme,
-            reference=item["input"],
-            image=on_grid_of(item["input"], labels),
+            reference=predicted["input"],
+            image=nifti.on_grid_of(predicted["input"], labels),
             measures=measure(labels, affine, self.scheme),
             flags=(*predicted["flags"], *check_mask(labels, affine, self.scheme)),
             mean_entropy=entropy,
             disagreement=disagreement,
             probabilities=kept,
-            seconds=item["seconds"] | {"finish": _since(start)},
+            seconds=predicted["seconds"] | {"finish": _since(start)},
             provenance=self.provenance | {"memory": predicted[_PLAN].as_dict()},
         )
 
     def _planned(self, budget: int | None) -> MemoryPlan:
         """The bundle's own choice; within `budget` bytes, what does most at once."""
-        plan = MemoryPlan(windows=_sliding_window(self._inferer).sw_batch_size)
+        sliding = self._parts.sliding
+        plan = MemoryPlan(windows=1 if sliding is None else sliding.sw_batch_size)
         if budget is None:
             return plan
-        shape = (len(self._parts["modalities"]), *self.window)
-        spacing = self._parts["spacing"]
-        whole = [round(n / mm) for n, mm in zip(_BRATS, spacing, strict=True)]
+        shape = (len(self._parts.modalities), *self.window)
+        whole = [round(n / mm) for n, mm in zip(_BRATS, self._parts.spacing, strict=True)]
         stitched = (len(REGIONS) + 1, *map(max, whole, self.window))
         need = need_of(self._network, shape, self.device, self._autocast, stitched)
         if self.device.type != "cpu":  # beside a CPU no more than one at once is of use
@@ -258,15 +266,15 @@ class Segmenter:
             self._network.members.to("cpu")
         return plan
 
-    def _use_backend(self, backend: str, cache: Path | None) -> None:
+    def _use_backend(self, backend: str, cache: Path | None, *, is_kept: bool) -> None:
         """Put OpenVINO in the network's place where it is chosen; `auto` may find that it cannot.
 
         Raises:
             BundleError, DependencyError: see the class.
         """
         chosen = choose(backend, self.device)
-        if chosen == "openvino":
-            shape = (len(self._parts["modalities"]), *self.window)
+        if chosen == "openvino" and not is_kept:
+            shape = (len(self._parts.modalities), *self.window)
             bf16 = self._autocast is torch.bfloat16
             try:
                 self._network = in_openvino(self._network, shape, bf16=bf16, cache=cache)
@@ -305,11 +313,9 @@ def _device(name: str) -> str | None:
     return name
 
 
-def _sliding_window(inferer: Any) -> Any:
-    """The innermost of inferers that wrap each other, which cuts windows and stitches."""
-    while hasattr(inferer, "inferer"):
-        inferer = inferer.inferer
-    return inferer
+def _is_cpu(name: str | None) -> bool:
+    """Whether that device, or the bundle's choice, is the CPU."""
+    return name == "cpu" or (name is None and not torch.cuda.is_available())
 
 
 def _is_mixed(precision: str) -> bool:

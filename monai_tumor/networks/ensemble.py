@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from monai.utils import instantiate
 from torch import nn
 
 from monai_tumor.errors import BundleError, SchemeError
@@ -160,6 +159,8 @@ def member(bundle: str, window: Sequence[int]) -> nn.Module:
             "alone, so this bundle cannot be a member."
         )
     _require_channels(bundle, metadata)
+    from monai.utils import instantiate  # seconds, which those who make no network do not wait
+
     return instantiate(definition["_target_"], "default", **arguments)
 
 

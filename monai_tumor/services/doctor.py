@@ -72,7 +72,7 @@ def doctor() -> Diagnosis:
 def _machine() -> Iterator[Finding]:
     import torch
 
-    from monai_tumor.training.autocast import cpu_has_bf16
+    from monai_tumor.networks.precision import cpu_has_bf16
 
     yield Finding("Python", f"{platform.python_version()} on {platform.platform(terse=True)}")
     yield Finding("PyTorch", f"{torch.__version__}, {torch.get_num_threads()} threads")

@@ -16,12 +16,12 @@ from monai_tumor.data.prepared import MaskSource, Placing, PreparedStudy
 from monai_tumor.data.study import Study
 from monai_tumor.errors import InputError, StudyError
 from monai_tumor.files import sha256
+from monai_tumor.imaging.images import read_images
 from monai_tumor.imaging.quality import Flag, Severity, check_images
 from monai_tumor.imaging.skull import SkullFinding, has_skull
 from monai_tumor.imaging.volume import Volume
 from monai_tumor.labels import Modality, modality
 from monai_tumor.services.four_images import Source, keep_images
-from monai_tumor.transforms import LoadStudyd
 
 SHOWN = (Modality.T1C, Modality.T2F)  # in key slices: enhancing tumour, then oedema
 _BYTES_A_VOXEL = 120  # four images and three probabilities, with their copies
@@ -171,13 +171,12 @@ def _read(
     study: Study,
 ) -> tuple[dict[str, Any], dict[Modality, np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """The item with its images read, each image [X, Y, Z], and their affine."""
-    files = [str(path.absolute()) for path in study.images]
-    item = study.as_item() | {"image": files if len(files) > 1 else files[0]}
+    names = [name.value for name in study.modalities]
+    images = read_images([path.absolute() for path in study.images], study.study, names)
+    item = study.as_item() | {"image": images}
     item.pop("label", None)
-    item = {str(key): value for key, value in LoadStudyd("image")(dict[Any, Any](item)).items()}
-    image = item["image"]
-    volumes = dict(zip(study.modalities, image.numpy(), strict=True))
-    return item, volumes, np.asarray(image.affine, dtype=np.float64)
+    volumes = dict(zip(study.modalities, images.voxels, strict=True))
+    return item, volumes, images.affine
 
 
 def _preparation_flags(prepared: PreparedStudy | None) -> tuple[Flag, ...]:

@@ -14,6 +14,7 @@ from monai_tumor.data.studies import find_studies
 from monai_tumor.data.study import Study
 from monai_tumor.errors import InputError
 from monai_tumor.files import sha256
+from monai_tumor.imaging.images import read_images
 from monai_tumor.imaging.measure import LEAST_LESION_ML, measure
 from monai_tumor.imaging.quality import check_images, check_mask
 from monai_tumor.labels import Modality
@@ -52,15 +53,12 @@ def report(
         StudyError: the study cannot be used, or the mask is on another grid.
         SchemeError: the mask holds a value that the scheme does not know.
     """
-    from monai_tumor.transforms import LoadStudyd  # needs torch
-
     one = study if isinstance(study, Study) else _only_study(Path(study), modalities)
     path = Path(mask)
-    files = one.as_item()["image"]
-    loaded = LoadStudyd(keys="image")({"image": files, "study": one.study})["image"]
-    affine = np.asarray(loaded.affine, dtype=np.float64)
-    volumes = dict(zip(one.modalities, loaded.numpy(), strict=True))
-    labels = read_onto(path, scheme, loaded.shape[1:], affine, f"study {one.study!r}")
+    loaded = read_images(one.images, one.study, [name.value for name in one.modalities])
+    affine = loaded.affine
+    volumes = dict(zip(one.modalities, loaded.voxels, strict=True))
+    labels = read_onto(path, scheme, loaded.voxels.shape[1:], affine, f"study {one.study!r}")
     made = StudyReport(
         study=one.study,
         measures=measure(labels, affine, scheme, connectivity=connectivity, least_ml=least_ml),

@@ -6,10 +6,7 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU has bfloat16 instructions (AVX512-BF16 or AMX), so that bf16 pays."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+from monai_tumor.networks.precision import cpu_has_bf16
 
 
 class AutocastInferer(Inferer):

@@ -4,9 +4,8 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ignite.engine import Engine, Events
 from torch import nn
 
 from monai_tumor.errors import BundleError
@@ -14,6 +13,9 @@ from monai_tumor.files import sha256
 from monai_tumor.networks.weights import read_weights, record_beside
 from monai_tumor.paths import bundle_dir
 from monai_tumor.training.facts import other_split
+
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
@@ -117,11 +119,13 @@ class LoadWeights:
         self.averaged = averaged
         self.path = path
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: "Engine") -> None:
         """Load at the start of the run."""
+        from ignite.engine import Events
+
         engine.add_event_handler(Events.STARTED, self._load)
 
-    def _load(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it
+    def _load(self, engine: "Engine") -> None:  # noqa: ARG002 - Ignite passes it
         if self.path is None:
             return
         paths = [self.path] if isinstance(self.path, str | Path) else self.path

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
@@ -15,12 +14,6 @@ from monai_tumor.errors import StudyError
 from monai_tumor.files import safe_name, write_atomically, write_json
 from monai_tumor.imaging import nifti
 from monai_tumor.provenance import require_replaceable
-
-# Fields of a NIfTI header that say where voxels lie; so do the first four of "pixdim".
-_GEOMETRY = (
-    *("xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
-    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
-)
 
 
 class SaveOnInputGridd(MapTransform):
@@ -72,7 +65,7 @@ class SaveOnInputGridd(MapTransform):
             beside = self.output_dir / f"{name}_{self.postfix}.json"
             _require_apart(path, reference)
             require_replaceable(path, beside)
-            image = on_grid_of(reference, array)
+            image = nifti.on_grid_of(reference, array)
             write_json(
                 beside,
                 {
@@ -105,24 +98,3 @@ def _require_apart(path: Path, reference: Path) -> None:
             f"Results would go to {path.parent}, beside the input {reference.name}; "
             "choose another folder with --output_dir."
         )
-
-
-def on_grid_of(reference: Path, volume: np.ndarray[Any, Any]) -> nib.Nifti1Image:
-    """`volume` ([X, Y, Z]) as a NIfTI image with the header geometry of `reference`.
-
-    Raises:
-        StudyError: their shapes differ.
-    """
-    source = nib.load(reference)
-    if tuple(source.shape[:3]) != volume.shape:
-        raise StudyError(
-            f"{reference.name} has {source.shape[:3]} voxels, its result {volume.shape}; "
-            "the result was not brought back to the input's grid."
-        )
-    image = nib.Nifti1Image(volume, source.affine, dtype=volume.dtype)
-    if isinstance(source.header, nib.Nifti1Header):
-        image.header["pixdim"][:4] = source.header["pixdim"][:4]
-        for field in _GEOMETRY:
-            image.header[field] = source.header[field]
-    image.header["descrip"] = b"monai_tumor, research use only"
-    return image

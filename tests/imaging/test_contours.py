@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from skimage import measure
 
 from monai_tumor.imaging.contours import contours
 
@@ -55,3 +56,16 @@ def test_smoothing_stays_within_half_a_pixel():
     steps = np.diff(curve[:-1], axis=0)
     turns = np.angle(np.exp(1j * np.diff(np.arctan2(steps[:, 1], steps[:, 0]))))
     assert np.abs(turns).max() < np.radians(30)  # the corners, of 45 degrees, are cut
+
+
+def test_corners_are_cut_as_by_subdivision():
+    """The points of scikit-image's B-spline subdivision, begun elsewhere on the curve."""
+    y, x = np.mgrid[:30, :40]
+    mask = (x - 17) ** 2 / 90 + (y - 13) ** 2 / 40 < 1
+    [curve] = measure.find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
+    expected = measure.subdivide_polygon(measure.subdivide_polygon(curve, 2), 2)
+    [made] = contours(mask)
+    assert np.array_equal(made[0], made[-1])
+    made = made[:, ::-1] + 0.5
+    assert len(made) == len(expected)
+    assert {tuple(p) for p in made.round(6)} == {tuple(p) for p in expected.round(6)}

@@ -17,7 +17,7 @@ from monai_tumor.inference.backends import OpenVinoNetwork, cache_folder, choose
 from monai_tumor.labels import REGIONS, to_regions
 from monai_tumor.metrics.segmentation import dice
 from monai_tumor.networks import MeanEnsemble
-from monai_tumor.training.autocast import cpu_has_bf16
+from monai_tumor.networks.precision import cpu_has_bf16
 
 CPU = torch.device("cpu")
 SHAPE = (4, 16, 16, 16)

@@ -16,7 +16,6 @@ from monai_tumor.inference.memory import (
     need_of,
     plan_within,
 )
-from monai_tumor.inference.segmenter import _sliding_window
 from monai_tumor.networks import MeanEnsemble
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda:0")
@@ -147,8 +146,9 @@ def item(tmp_path_factory):
 
 @pytest.fixture
 def segmenter(tiny_bundle):
-    made = Segmenter(tiny_bundle, trust=True, device="cpu", backend="torch")
-    _sliding_window(made._inferer).roi_size = (8, 8, 8)  # dozens of windows
+    options = {"trust": True, "device": "cpu", "backend": "torch", "max_memory": "8GB"}
+    made = Segmenter(tiny_bundle, **options)  # with a bound, MONAI stitches
+    made._parts.sliding.roi_size = (8, 8, 8)  # dozens of windows
     return made
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from monai_tumor import paths
 from monai_tumor.errors import InputError
 from monai_tumor.files import sha256
-from monai_tumor.imaging.drawing import COLOURS, NAMES
+from monai_tumor.imaging.drawing import COLOURS, NAMES, PURPLE
 from monai_tumor.imaging.measure import measure
 from monai_tumor.imaging.quality import Flag, Severity
 from monai_tumor.labels import SCHEMES
@@ -225,15 +225,15 @@ def test_golden_picture(tmp_path):
 
 
 def test_diameters_are_drawn_where_they_were_measured():
-    """Without contours and on flat grey, the white lines alone differ from a plain panel."""
+    """Without contours and on flat grey, the purple lines alone differ from a plain panel."""
     _, labels = study()
     flat = np.full(labels.shape, 50.0)
     lesion = measure(labels, AFFINE, "brats2023").enhancing[0]
     options = {"affine": AFFINE, "scheme": "brats2023"}
     pixels = np.asarray(lesion_slices(flat, labels, [lesion], **options)).astype(int)
     inner = pixels[50:-34, 24:-24]
-    white = inner.min(-1) > 225
-    ys, xs = np.nonzero(white)
+    drawn = np.abs(inner - PURPLE).max(-1) < 30
+    ys, xs = np.nonzero(drawn)
     ends = np.array(lesion.longest_ends_mm)
     wide, deep = np.abs(ends[1] - ends[0])[:2]
     assert wide > 2 * deep  # the lesion is long from right to left

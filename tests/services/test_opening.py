@@ -1,5 +1,6 @@
 """A study made fit for the network: placed, stripped, within memory."""
 
+import gzip
 import json
 
 import nibabel as nib
@@ -14,6 +15,21 @@ def test_an_image_larger_than_memory(studies, options, tmp_path, monkeypatch):
     run = segment_all([studies], tmp_path / "out", **options)
     found = run.errors["BraTS-GLI-00001-000"]
     assert "48 x 56 x 40 voxels, which need about 0.0 GB of memory; 0.0 GB are free" in found
+
+
+def test_a_header_that_claims_more_than_memory(studies, options, tmp_path):
+    """Of a small file: 8000 voxels an axis, of which none are there."""
+    study = studies / "BraTS-GLI-00001-000"
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.int16)
+    header.set_data_shape((8000, 8000, 8000))
+    header.set_sform(np.eye(4), 1)
+    for path in study.glob("*.nii.gz"):
+        path.write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
+    run = segment_all([study], tmp_path / "out", **options)
+    expected = "is not a readable NIfTI file: by its header it has 1024 GB, more than memory. Fetch"
+    assert expected in run.errors[study.name]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["errors.json"]
 
 
 def test_images_on_other_grids_are_brought_to_the_reference(studies, options, tmp_path):

@@ -74,16 +74,6 @@ def test_off_without_instructions_or_by_choice(monkeypatch, has, enabled):
     assert torch.equal(output, network(X))
 
 
-@pytest.mark.parametrize(
-    ("avx", "amx", "expected"),
-    [(False, False, False), (True, False, True), (False, True, True)],
-)
-def test_either_instruction_set_will_do(monkeypatch, avx, amx, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert autocast.cpu_has_bf16() is expected
-
-
 def test_further_arguments_reach_the_inner_inferer(bf16):
     class Keep(Inferer):
         def __call__(self, inputs, network, *args, **kwargs):

@@ -9,7 +9,8 @@ from monai.data import MetaTensor
 from monai.transforms import CropForegroundd
 
 from monai_tumor.errors import StudyError
-from monai_tumor.transforms import NormalizeBraind, brain_mask
+from monai_tumor.imaging.intensities import brain_mask
+from monai_tumor.transforms import NormalizeBraind
 
 SHAPE = (24, 26, 22)
 _X, _Y, _Z = np.mgrid[tuple(slice(n) for n in SHAPE)]
