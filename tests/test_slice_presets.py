@@ -84,7 +84,7 @@ TANH = {
     "network_name": "tanh_cnn", "size": 128, "channels": 3, "mean": 0.0, "std": 1.0,
     "class_count": 2, "test": 0.2, "split_seed": 42, "batch_size": 32, "learning_rate": 1e-4,
     "max_gradient_norm": 1.0, "lr_schedule::factor": 0.1, "lr_schedule::patience": 5,
-    "max_epochs": 400, "threshold": 0.5, "label_smoothing": 0.0, **PLATEAU,
+    "max_epochs": 400, "val_interval": 10, "threshold": 0.5, "label_smoothing": 0.0, **PLATEAU,
 }  # fmt: skip
 NOT_SEEN = {"test_validates": False, "grouped": True, "allow_leak": False}
 REUSED = {"test_validates": True, "grouped": False, "allow_leak": True}
