@@ -19,7 +19,7 @@ from typing import Any, Literal, NoReturn, get_args
 from monai_tumor.errors import BundleError, SchemeError
 from monai_tumor.files import sha256
 from monai_tumor.labels import modality
-from monai_tumor.paths import BUNDLES, CONFIGS, bundle_dir, config
+from monai_tumor.paths import BUNDLES, CONFIGS, bundle_dir, config, weights_names
 
 Workflow = Literal["training", "evaluating", "inference"]
 _FILES: Mapping[str, tuple[str, ...]] = {
@@ -48,6 +48,7 @@ class BundleInfo:
         regions: output channels in order, in its own words.
         weights: file it brings; None where it brings none.
         weights_sha256: of that file.
+        weights_names: of all weights that it brings with a record, to be chosen by name.
         members: bundles whose weights an ensemble takes, where it brings none of its own and each
             of them has some.
         eval_metrics: figures its authors state.
@@ -67,6 +68,7 @@ class BundleInfo:
     members: tuple[str, ...]
     eval_metrics: Mapping[str, Any]
     overlays: tuple[str, ...] = ()
+    weights_names: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -81,6 +83,7 @@ class BundleInfo:
             "regions": list(self.regions),
             "weights": None if self.weights is None else str(self.weights),
             "weights_sha256": self.weights_sha256,
+            "weights_names": list(self.weights_names),
             "members": list(self.members),
             "eval_metrics": dict(self.eval_metrics),
             "overlays": list(self.overlays),
@@ -102,6 +105,8 @@ class BundleInfo:
             f"  weights  {weights}",
             f"  scores   {scores}",
         ]
+        if len(self.weights_names) > 1:
+            lines.insert(4, f"  by name  {', '.join(self.weights_names)}")
         folders = dict.fromkeys(name.partition("/")[0] for name in self.overlays)
         for folder in folders:
             names = [n.partition("/")[2] for n in self.overlays if n.startswith(f"{folder}/")]
@@ -209,6 +214,7 @@ def describe(bundle: str | Path) -> BundleInfo:
             file.relative_to(path.parent).with_suffix("").as_posix()
             for file in sorted(path.parent.glob("*/*.yaml"))
         ),
+        weights_names=weights_names(folder),
     )
 
 

@@ -234,6 +234,34 @@ def probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDAr
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
+def decide(chances: NDArray[np.float64], threshold: float | None = None) -> NDArray[np.int64]:
+    """Each slice's class, by number, [slices].
+
+    Args:
+        chances: probabilities, [slices, classes].
+        threshold: from which the second of two classes is called; None takes the most likely.
+    """
+    if threshold is None:
+        return np.asarray(chances.argmax(axis=1), np.int64)
+    return (chances[:, 1] >= threshold).astype(np.int64)
+
+
+def require_threshold(threshold: Any, classes: Sequence[str]) -> None:
+    """Refuse a threshold that `decide` cannot use; None is none.
+
+    Raises:
+        InputError: there are not two classes, or it is no number from 0 to 1.
+    """
+    if threshold is None:
+        return
+    if len(classes) != 2:
+        raise InputError(f"A threshold is for two classes; there are {len(classes)}.")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise InputError(f"The threshold is {threshold!r}; give a number from 0 to 1.")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"The threshold is {threshold}; give a number from 0 to 1.")
+
+
 def _chances(members: Sequence[Predictions]) -> NDArray[np.float64]:
     """[members, slices, classes]."""
     if not members:

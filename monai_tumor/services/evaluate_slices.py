@@ -12,8 +12,8 @@ from monai_tumor.errors import InputError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import (
     ClassificationScores,
-    choose_threshold,
     classification_scores,
+    decision_threshold,
     fit_temperature,
 )
 from monai_tumor.metrics.predictions import Predictions
@@ -155,8 +155,7 @@ def _evaluated(
 ) -> SliceEvaluation:
     test, validation = made.test, made.validation
     temperature = fit_temperature(validation)
-    if threshold is None and len(test.classes) == 2:
-        threshold = choose_threshold(validation, temperature)
+    threshold = decision_threshold(validation, temperature, threshold)
     options: dict[str, Any] = {"temperature": temperature, "threshold": threshold, "seed": seed}
     sets = {WHOLE: test}
     if test.leaks is not None and test.leaks.any() and not test.leaks.all():

@@ -19,6 +19,7 @@ from monai_tumor.training.weights import (
     LoadWeights,
     find_weights,
     load_weights,
+    weights_file,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "newest_checkpoint",
     "one_line_errors",
     "summary_writer",
+    "weights_file",
 ]

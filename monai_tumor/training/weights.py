@@ -12,13 +12,13 @@ from torch import nn
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
 from monai_tumor.networks.weights import read_weights, record_beside
-from monai_tumor.paths import bundle_dir
+from monai_tumor.paths import bundle_dir, weights_names
 from monai_tumor.training.facts import other_split
 
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
-_PREPARED = ("spacing", "window", "preprocessing", "network", "classes")
+_PREPARED = ("network", "spacing", "window", "preprocessing", "classes")
 
 
 def find_weights(
@@ -50,6 +50,32 @@ def find_weights(
         f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
         "exists. Train it first (run training), or name a file with --weights."
     )
+
+
+def weights_file(
+    bundle_root: str | Path, weights: str | Path | None, output_dir: str | Path
+) -> Path:
+    """The file that `weights` stands for; None stands for what `find_weights` finds.
+
+    A name such as "tanh_ct", without a folder and without an ending, is looked up in the bundle's
+    models. Anything else, and every `Path`, is a file's path ("./tanh_ct" too).
+
+    Raises:
+        BundleError: as `find_weights`, or the bundle has no weights of that name; the message
+            lists those it has.
+    """
+    if weights is None:
+        return Path(str(find_weights(bundle_root, output_dir)))
+    if isinstance(weights, Path) or Path(weights).name != weights or Path(weights).suffix:
+        return Path(weights)
+    folder = Path(bundle_root)
+    known = weights_names(folder)
+    if weights not in known:
+        raise BundleError(
+            f"Bundle {folder.name!r} has no weights named {weights!r}; there are"
+            f" {', '.join(known) or 'none'}. Give one of these, or a file."
+        )
+    return folder / "models" / f"{weights}.safetensors"
 
 
 def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:
