@@ -18,7 +18,7 @@ from monai_tumor.files import sha256
 from monai_tumor.inference.segmenter import _device
 from monai_tumor.metrics.predictions import decide, probabilities, require_threshold
 from monai_tumor.networks.slices import features_and_logits
-from monai_tumor.networks.weights import record_beside
+from monai_tumor.networks.weights import record_beside, settings_of
 from monai_tumor.paths import bundle_dir
 from monai_tumor.provenance import INTENDED_USE
 from monai_tumor.training import load_weights, weights_file
@@ -299,13 +299,6 @@ def _mean_threshold(thresholds: Sequence[float | None]) -> float | None:
     if all(one is None for one in thresholds):
         return None
     return float(np.mean([0.5 if one is None else one for one in thresholds]))
-
-
-def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options that weights were trained with, from the JSON beside them."""
-    options = record.get("options")
-    settings = options.get("settings") if isinstance(options, dict) else None
-    return settings if isinstance(settings, dict) else {}
 
 
 def _number(value: Any) -> Any:

@@ -41,7 +41,7 @@ class SliceEvaluation:
         stamp: what leaks between the sides, in one line.
         facts: of the split and how it was made, JSON-ready.
         weights: of an ensemble's members.
-        subgroups: "scanner: A" -> scores of its test slices, where a table has more columns.
+        subgroups: "scanner: A" -> scores of its test slices, where subgroups are known.
     """
 
     scores: Mapping[str, ClassificationScores]

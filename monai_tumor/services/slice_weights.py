@@ -15,10 +15,10 @@ from monai_tumor.data.slices.sides import SIDES
 from monai_tumor.errors import BundleError, InputError
 from monai_tumor.explain import Gate, fit_gate
 from monai_tumor.files import sha256, write_atomically, write_json
-from monai_tumor.inference.classifier import Classifier, grey_of, settings_of
+from monai_tumor.inference.classifier import Classifier, grey_of
 from monai_tumor.metrics.classification import decision_threshold, fit_temperature
 from monai_tumor.metrics.predictions import Predictions
-from monai_tumor.networks.weights import read_weights, record_beside
+from monai_tumor.networks.weights import read_weights, record_beside, settings_of
 from monai_tumor.provenance import INTENDED_USE, versions
 
 _FEW = 3000  # slices are enough to fit a gate

@@ -11,7 +11,7 @@ from torch import nn
 
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
-from monai_tumor.networks.weights import read_weights, record_beside
+from monai_tumor.networks.weights import read_weights, record_beside, settings_of
 from monai_tumor.paths import bundle_dir, weights_names
 from monai_tumor.training.facts import other_split
 
@@ -180,10 +180,9 @@ def require_prepared(path: str | Path, prepared: Mapping[str, Any]) -> None:
     Raises:
         BundleError: one of them differs.
     """
-    options = record_beside(Path(path)).get("options")
-    trained = options.get("settings") if isinstance(options, dict) else None
+    trained = settings_of(record_beside(Path(path)))
     for name in _PREPARED:
-        if not isinstance(trained, dict) or name not in trained or name not in prepared:
+        if name not in trained or name not in prepared:
             continue
         before, now = _plain(trained[name]), _plain(prepared[name])
         if before != now:
