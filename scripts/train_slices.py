@@ -10,8 +10,8 @@ Two splits of DIR (folders Training and Testing of classes, or classes alone):
   Scores come whole and without the test slices that have a twin in training.
 - `groups`: a new test side of a fifth, twins kept together; the first seed alone.
 
-With --preset there is one, `preset`: network, split and recipe are the preset's, its epochs too where
-no minutes are given.
+With --preset there is one, `preset`: network, split and recipe are the preset's, its epochs too
+where no minutes are given.
 
 Each training takes its share of the minutes, whatever the machine, under configs/time_budget.yaml.
 Interrupt it when you like and run the same command again: finished trainings are kept, one that was
@@ -19,8 +19,8 @@ cut goes on from its last checkpoint. Each has a recipe.json of what it is made 
 or options it is refused, and OUT must be another. OUT/<split>/<seed>/ gets the run, predictions,
 `scores.json` and `report.html`; OUT/<split>/ensemble_<way>/ those of the ensemble;
 OUT/<name>.{safetensors,json} and OUT/<name>_gate.safetensors are the member of `authors`, or of
-`preset`, with the smallest log loss on validation, to be copied to the bundle's models/. The name is
-`model`, or the preset's. Slices with twins in --exclude are in no training.
+`preset`, with the smallest log loss on validation, to be copied to the bundle's models/. The name
+is `model`, or the preset's. Slices with twins in --exclude are in no training.
 """
 
 import argparse
@@ -136,7 +136,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--splits", nargs="+", choices=SPLITS, help="default: both")
     parser.add_argument("--network", help=f"an overlay in configs/networks ({DEFAULT})")
-    parser.add_argument("--preset", help="an overlay in configs/presets; then no network, no splits")
+    parser.add_argument(
+        "--preset", help="an overlay in configs/presets; then no network, no splits"
+    )
     parser.add_argument("--exclude", nargs="*", default=[], help="data sets to keep out")
     parser.add_argument("--others", nargs="*", default=[], help="data sets the gate is to refuse")
     parser.add_argument("--threads", type=int, help="of the CPU; by default all")

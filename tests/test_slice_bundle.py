@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -364,6 +365,51 @@ def test_a_threshold_that_is_none_is_refused(data, threshold, tmp_path):
     weights, _ = chance(tmp_path, threshold)
     with pytest.raises(BundleError, match=r"chance.safetensors cannot be used: The threshold is"):
         classify(data / "Testing" / "middle" / "0.png", weights=weights)
+
+
+def test_weights_are_chosen_by_name_everywhere(data, tmp_path, monkeypatch, capsys):
+    """Of a bundle that brings several; its default network is another than theirs."""
+    bundle = tmp_path / "several"
+    shutil.copytree(HERE, bundle, ignore=shutil.ignore_patterns("model*.*"))
+    made, seen = chance(tmp_path, 0.6)
+    for name in ("tanh_ct", "tanh_mri"):
+        shutil.copy(made, bundle / "models" / f"{name}.safetensors")
+        shutil.copy(made.with_suffix(".json"), bundle / "models" / f"{name}.json")
+    save_file({"mean": torch.zeros(1)}, bundle / "models" / "tanh_ct_gate.safetensors")
+    folder = data / "Testing" / "middle"
+    python = classify(folder, bundle=bundle, weights="tanh_ct", trust=True)
+    assert python[0].provenance["weights"][0]["file"] == "tanh_ct.safetensors"
+    assert python[0].threshold == 0.6
+
+    trusting = partial(Classifier, trust=True)
+    monkeypatch.setattr("monai_tumor.services.classify.Classifier", trusting)
+    words = ["classify", str(folder), "--bundle", str(bundle), "--weights"]
+    assert main([*words, "tanh_ct", "--json"]) == 0
+    command = json.loads(capsys.readouterr().out)["results"]
+
+    options = {"size": seen["size"], "weights": "tanh_ct", "output_dir": tmp_path, "trust": True}
+    tanh = ["networks/tanh_cnn"]
+    bundles.run(str(bundle), "inference", overlays=tanh, input=folder, **options)
+    written = json.loads((tmp_path / "predictions.json").read_text())["slices"]
+    assert len(python) == len(command) == len(written) == 24
+    for one, two, three in zip(python, command, written, strict=True):
+        assert one.label == two["class"] == three["class"]
+        for name in CLASSES:
+            values = [one.probabilities[name], two["probabilities"][name], three[name]]
+            assert max(values) - min(values) <= 1e-6
+
+    for name in ("tanh_us", ""):
+        assert main([*words, name]) == 5
+        assert f"no weights named {name!r}; there are tanh_ct, tanh_mri" in capsys.readouterr().err
+    with pytest.raises(BundleError, match=r"no weights named 'tanh'; there are tanh_ct, tanh_mri"):
+        bundles.run(str(bundle), "inference", input=folder, **options | {"weights": "tanh"})
+    with pytest.raises(BundleError, match="trained with network tanh_cnn, this run has small_res"):
+        bundles.run(str(bundle), "inference", input=folder, **options)
+    with pytest.raises(BundleError, match=r"No weights at .*/tanh_ct"):
+        classify(folder, bundle=bundle, weights=bundle / "tanh_ct", trust=True)
+    assert main(["bundles", str(bundle)]) == 0
+    assert "  by name  tanh_ct, tanh_mri\n" in capsys.readouterr().out
+    assert bundles.describe(BUNDLE).weights_names[0] == "model"
 
 
 def test_command_line_says_class_gate_and_where_it_looked(

@@ -111,8 +111,9 @@ class Classifier:
 
     Args:
         bundle: a shipped one by name, any other by its folder.
-        weights: a file, or a name of those the bundle brings ("tanh_ct"); several are an ensemble, whose calibrated probabilities are averaged; by
-            default those trained here, else shipped. An ensemble's threshold is its members' mean.
+        weights: a file, or the name of some that the bundle brings ("tanh_ct"); several are an
+            ensemble, whose calibrated probabilities and thresholds are averaged; by default those
+            trained here, else shipped.
         device: "auto" takes a CUDA device where there is one; "cuda:1" names one.
         gate: refuse what does not look like the slices trained on.
         trust: run a bundle that is not shipped; it can do whatever you can do.

@@ -29,7 +29,7 @@ class Predictions:
         leaks: whether a twin of the slice was learnt from, [slices]; None where not known.
         neighbours: class of the most alike slice learnt from, [slices]; None where not known.
         columns: subgroups: a table's column -> a value each, "" where it says none.
-        frames: of multi-frame DICOM files, from 1, None for other slices; empty where there is none.
+        frames: of multi-frame DICOM files, from 1, None for other slices; empty where none is.
     """
 
     logits: NDArray[np.float64]
@@ -56,7 +56,8 @@ class Predictions:
         beside += (*self.columns.values(),)
         if any(one is not None and len(one) not in (0, count) for one in beside):
             raise InputError(
-                f"Names, groups, leaks, neighbours, columns or frames are not those of {count} slices."
+                "Names, groups, leaks, neighbours, columns or frames are not those of"
+                f" {count} slices."
             )
 
     def __len__(self) -> int:
@@ -201,8 +202,8 @@ def joined(folds: Sequence[Predictions]) -> Predictions:
         folds: of one network, a fold each.
 
     Returns:
-        all slices, in the order of their names and frames; without what depends on the fold: leaks and
-        neighbours.
+        all slices, in the order of their names and frames; without what depends on the fold:
+        leaks and neighbours.
 
     Raises:
         InputError: a slice is in two folds, or is not named.

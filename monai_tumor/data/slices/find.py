@@ -91,8 +91,8 @@ def _with_subgroups(dataset: SliceDataset, subgroups: Sequence[str]) -> SliceDat
     known = {name for item in dataset.items for name, _ in item.columns}
     if wanted - known:
         raise InputError(
-            f"No slice of {dataset.root} has a subgroup {min(wanted - known)!r}; its further columns"
-            f" are {', '.join(sorted(known)) or 'none'}. Name subgroups of these."
+            f"No slice of {dataset.root} has a subgroup {min(wanted - known)!r}; its further"
+            f" columns are {', '.join(sorted(known)) or 'none'}. Name subgroups of these."
         )
     return dataset.with_items(
         replace(item, columns=tuple(pair for pair in item.columns if pair[0] in wanted))
