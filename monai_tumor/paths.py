@@ -29,6 +29,16 @@ def bundle_dir(name: str) -> Path:
     )
 
 
+def weights_names(bundle: Path) -> tuple[str, ...]:
+    """Names of the weights in a bundle's `models`, sorted: those with a record beside them.
+
+    Args:
+        bundle: its folder.
+    """
+    files = sorted((bundle / "models").glob("*.safetensors"))
+    return tuple(file.stem for file in files if file.with_suffix(".json").is_file())
+
+
 def config(name: str) -> Path:
     """The overlay `configs/<name>.yaml`.
 

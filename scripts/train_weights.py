@@ -46,6 +46,7 @@ from monai_tumor.paths import bundle_dir, config
 from monai_tumor.provenance import versions
 from monai_tumor.services.segment import segment_all
 from monai_tumor.training import one_line_errors
+from monai_tumor.training.recipe import claim, contents
 
 FOLDS = 3
 ALL = "all"
@@ -172,27 +173,6 @@ def prepare(plan: Plan, phantoms: int) -> None:
         patients = Datalist.load(plan.datalist(fold))
         both = replace(patients, training=patients.training + reminders[:count])
         both.save(plan.datalist(fold, reminders=True))
-
-
-def claim(folder: Path, recipe: dict[str, object]) -> None:
-    """Note in `folder` what it is made of; stop where it was made of something else."""
-    path = folder / "recipe.json"
-    if not path.is_file() and not any(folder.glob("*")):
-        write_json(path, recipe)
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    other = sorted(k for k in {*found, *recipe} if found.get(k) != recipe.get(k))
-    if other:
-        sys.exit(
-            f"{folder} was made otherwise ({', '.join(other)} differ from its recipe.json); give "
-            "another --out, or remove it."
-        )
-
-
-def contents(folder: Path) -> str:
-    """A digest of the names and sizes of all files below `folder`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [f"{path.relative_to(folder).as_posix()} {path.stat().st_size}" for path in files]
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def listed(datalist: Path) -> str:

@@ -6,6 +6,8 @@ import json
 import math
 import re
 import shutil
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import monai.bundle
@@ -14,7 +16,7 @@ import pytest
 import torch
 from bundle_runs import configs, workflow
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from slice_pictures import CLASSES, make_set
 
 from monai_tumor import bundles
@@ -220,6 +222,8 @@ def shipped(data, trained, tmp_path_factory) -> Path:
     assert made.record["split"]["dataset_dir"] == "set"
     assert made.record["gate"]["refused"]["validation"] <= 0.1
     assert made.record["gate"]["refused"]["noisy"] == 1.0
+    assert 0 < made.record["threshold"] < 1
+    assert f"threshold {made.record['threshold']:.3f}" in str(made)
     assert "% of test" in str(made)
     return narrow
 
@@ -283,17 +287,9 @@ def test_python_and_bundle_give_the_same_probabilities(data, shipped, tmp_path):
 
 def test_command_line_python_and_bundle_give_the_same_probabilities(data, tmp_path, capsys):
     """With weights by chance, of a network whose one logit stands for two classes."""
-    torch.manual_seed(0)
+    weights, seen = chance(tmp_path, None)
     network = TanhCNN(size=64)
-    with torch.no_grad():
-        network.classifier[-1].weight.mul_(40)  # so that the probabilities differ
-    weights = tmp_path / "chance.safetensors"
-    save_file(network.state_dict(), weights)
-    seen = {"size": 64, "channels": 3, "mean": 0.0, "std": 1.0}
-    settings = {"network": "tanh_cnn", "classes": ", ".join(CLASSES), **seen}
-    settings["preprocessing"] = str(Preparation(**seen))
-    record = {"options": {"settings": settings}, "temperature": 1.7, "sha256": sha256(weights)}
-    weights.with_suffix(".json").write_text(json.dumps(record))
+    network.load_state_dict(load_file(weights))
     folder = data / "Testing" / "middle"
     assert main(["classify", str(folder), "--weights", str(weights), "--json"]) == 0
     command = [one["probabilities"] for one in json.loads(capsys.readouterr().out)["results"]]
@@ -313,6 +309,107 @@ def test_command_line_python_and_bundle_give_the_same_probabilities(data, tmp_pa
         for name in CLASSES:
             values = [one[name] for one in three]
             assert max(values) - min(values) <= 1e-6
+
+
+def chance(folder: Path, threshold: object) -> tuple[Path, dict]:
+    """Weights by chance, of a network whose one logit stands for two classes; what it sees."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    network = TanhCNN(size=64)
+    with torch.no_grad():
+        network.classifier[-1].weight.mul_(40)  # so that the probabilities differ
+    weights = folder / "chance.safetensors"
+    save_file(network.state_dict(), weights)
+    seen = {"size": 64, "channels": 3, "mean": 0.0, "std": 1.0}
+    settings = {"network": "tanh_cnn", "classes": ", ".join(CLASSES), **seen}
+    settings["preprocessing"] = str(Preparation(**seen))
+    record = {"options": {"settings": settings}, "temperature": 1.7, "sha256": sha256(weights)}
+    weights.with_suffix(".json").write_text(json.dumps(record | {"threshold": threshold}))
+    return weights, seen
+
+
+def test_threshold_of_the_record_decides_everywhere(data, tmp_path, capsys):
+    """It lies between the probabilities of the second class, so that it changes some answers."""
+    folder = data / "Testing" / "middle"
+    weights, seen = chance(tmp_path, None)
+    plain = classify(folder, weights=weights)
+    assert {one.threshold for one in plain} == {None}
+    assert all(one.label == max(one.probabilities, key=one.probabilities.get) for one in plain)
+    second = sorted(one.probabilities[CLASSES[1]] for one in plain)
+    between = [(low + high) / 2 for low, high in pairwise(second)]
+    threshold = max((between[5], between[-6]), key=lambda cut: abs(cut - 0.5))
+
+    weights, seen = chance(tmp_path, threshold)
+    python = classify(folder, weights=weights)
+    wanted = [CLASSES[one.probabilities[CLASSES[1]] >= threshold] for one in plain]
+    assert [one.label for one in python] == wanted != [one.label for one in plain]
+    assert f"; {CLASSES[1]} from {100 * threshold:.1f}% on)" in str(python[0])
+    assert python[0].provenance["weights"][0]["threshold"] == threshold
+    both = classify(folder, weights=[weights, chance(tmp_path / "other", None)[0]])
+    assert both[0].threshold == pytest.approx((threshold + 0.5) / 2)
+
+    assert main(["classify", str(folder), "--weights", str(weights), "--json"]) == 0
+    command = json.loads(capsys.readouterr().out)["results"]
+    assert [one["class"] for one in command] == wanted
+    assert command[0]["threshold"] == {"class": CLASSES[1], "from": threshold}
+
+    options = {**seen, "classes": list(CLASSES), "weights": weights, "output_dir": tmp_path}
+    bundles.run(BUNDLE, "inference", overlays=["networks/tanh_cnn"], input=folder, **options)
+    written = json.loads((tmp_path / "predictions.json").read_text())
+    assert [row["class"] for row in written["slices"]] == wanted
+    assert written["threshold"] == threshold
+
+
+@pytest.mark.parametrize("threshold", [1.5, -0.1, "0.4", True, float("nan")])
+def test_a_threshold_that_is_none_is_refused(data, threshold, tmp_path):
+    weights, _ = chance(tmp_path, threshold)
+    with pytest.raises(BundleError, match=r"chance.safetensors cannot be used: The threshold is"):
+        classify(data / "Testing" / "middle" / "0.png", weights=weights)
+
+
+def test_weights_are_chosen_by_name_everywhere(data, tmp_path, monkeypatch, capsys):
+    """Of a bundle that brings several; its default network is another than theirs."""
+    bundle = tmp_path / "several"
+    shutil.copytree(HERE, bundle, ignore=shutil.ignore_patterns("model*.*"))
+    made, seen = chance(tmp_path, 0.6)
+    for name in ("tanh_ct", "tanh_mri"):
+        shutil.copy(made, bundle / "models" / f"{name}.safetensors")
+        shutil.copy(made.with_suffix(".json"), bundle / "models" / f"{name}.json")
+    save_file({"mean": torch.zeros(1)}, bundle / "models" / "tanh_ct_gate.safetensors")
+    folder = data / "Testing" / "middle"
+    python = classify(folder, bundle=bundle, weights="tanh_ct", trust=True)
+    assert python[0].provenance["weights"][0]["file"] == "tanh_ct.safetensors"
+    assert python[0].threshold == 0.6
+
+    trusting = partial(Classifier, trust=True)
+    monkeypatch.setattr("monai_tumor.services.classify.Classifier", trusting)
+    words = ["classify", str(folder), "--bundle", str(bundle), "--weights"]
+    assert main([*words, "tanh_ct", "--json"]) == 0
+    command = json.loads(capsys.readouterr().out)["results"]
+
+    options = {"size": seen["size"], "weights": "tanh_ct", "output_dir": tmp_path, "trust": True}
+    tanh = ["networks/tanh_cnn"]
+    bundles.run(str(bundle), "inference", overlays=tanh, input=folder, **options)
+    written = json.loads((tmp_path / "predictions.json").read_text())["slices"]
+    assert len(python) == len(command) == len(written) == 24
+    for one, two, three in zip(python, command, written, strict=True):
+        assert one.label == two["class"] == three["class"]
+        for name in CLASSES:
+            values = [one.probabilities[name], two["probabilities"][name], three[name]]
+            assert max(values) - min(values) <= 1e-6
+
+    for name in ("tanh_us", ""):
+        assert main([*words, name]) == 5
+        assert f"no weights named {name!r}; there are tanh_ct, tanh_mri" in capsys.readouterr().err
+    with pytest.raises(BundleError, match=r"no weights named 'tanh'; there are tanh_ct, tanh_mri"):
+        bundles.run(str(bundle), "inference", input=folder, **options | {"weights": "tanh"})
+    with pytest.raises(BundleError, match="trained with network tanh_cnn, this run has small_res"):
+        bundles.run(str(bundle), "inference", input=folder, **options)
+    with pytest.raises(BundleError, match=r"No weights at .*/tanh_ct"):
+        classify(folder, bundle=bundle, weights=bundle / "tanh_ct", trust=True)
+    assert main(["bundles", str(bundle)]) == 0
+    assert "  by name  tanh_ct, tanh_mri\n" in capsys.readouterr().out
+    assert bundles.describe(BUNDLE).weights_names[0] == "model"
 
 
 def test_command_line_says_class_gate_and_where_it_looked(

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from monai_tumor.errors import TrainingError
+
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "train_weights.py"
 
 
@@ -46,19 +48,19 @@ def test_a_stage_is_trusted_only_where_all_is_as_it_was(script, plan, monkeypatc
     run()
     run()
     assert len(trained) == 1
-    with pytest.raises(SystemExit, match=r"fine was made otherwise \(learning_rate differ from"):
+    with pytest.raises(TrainingError, match=r"fine was made otherwise \(learning_rate differ from"):
         run(stage=script.Stage("fine", 0.5, {"learning_rate": "1e-3"}))
-    with pytest.raises(SystemExit, match="minutes differ"):
+    with pytest.raises(TrainingError, match="minutes differ"):
         run(plan=script.Plan(plan.data, plan.out, minutes=20, jobs=1))
     write_list(plan, ["a", "c"])
-    with pytest.raises(SystemExit, match="studies differ"):
+    with pytest.raises(TrainingError, match="studies differ"):
         run()
     write_list(plan, ["a", "b"])
     weights.write_bytes(b"others")
-    with pytest.raises(SystemExit, match="initial_weights differ"):
+    with pytest.raises(TrainingError, match="initial_weights differ"):
         run()
     (plan.out / "fine" / "recipe.json").unlink()
-    with pytest.raises(SystemExit, match="made otherwise"):
+    with pytest.raises(TrainingError, match="made otherwise"):
         run()
     assert len(trained) == 1
 
@@ -70,7 +72,7 @@ def test_other_data_is_refused(script, plan):
     script.claim(plan.out / "made", {"studies": first})
     script.claim(plan.out / "made", {"studies": first})
     (plan.data / "b.nii").write_bytes(b"1")
-    with pytest.raises(SystemExit, match="studies differ"):
+    with pytest.raises(TrainingError, match="studies differ"):
         script.claim(plan.out / "made", {"studies": script.contents(plan.data)})
 
 

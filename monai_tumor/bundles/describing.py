@@ -11,7 +11,7 @@ from monai_tumor.bundles.trust import is_shipped
 from monai_tumor.errors import BundleError, SchemeError
 from monai_tumor.files import sha256
 from monai_tumor.labels import modality
-from monai_tumor.paths import BUNDLES, bundle_dir
+from monai_tumor.paths import BUNDLES, bundle_dir, weights_names
 
 _WEIGHTS = ("model.safetensors", "model.pt")
 
@@ -31,6 +31,7 @@ class BundleInfo:
         regions: output channels in order, in its own words.
         weights: file it brings; None where it brings none.
         weights_sha256: of that file.
+        weights_names: of all weights that it brings with a record, to be chosen by name.
         members: bundles whose weights an ensemble takes, where it brings none of its own and each
             of them has some.
         eval_metrics: figures its authors state.
@@ -50,6 +51,7 @@ class BundleInfo:
     members: tuple[str, ...]
     eval_metrics: Mapping[str, Any]
     overlays: tuple[str, ...] = ()
+    weights_names: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -64,6 +66,7 @@ class BundleInfo:
             "regions": list(self.regions),
             "weights": None if self.weights is None else str(self.weights),
             "weights_sha256": self.weights_sha256,
+            "weights_names": list(self.weights_names),
             "members": list(self.members),
             "eval_metrics": dict(self.eval_metrics),
             "overlays": list(self.overlays),
@@ -85,6 +88,8 @@ class BundleInfo:
             f"  weights  {weights}",
             f"  scores   {scores}",
         ]
+        if len(self.weights_names) > 1:
+            lines.insert(4, f"  by name  {', '.join(self.weights_names)}")
         folders = dict.fromkeys(name.partition("/")[0] for name in self.overlays)
         for folder in folders:
             names = [n.partition("/")[2] for n in self.overlays if n.startswith(f"{folder}/")]
@@ -165,6 +170,7 @@ def describe(bundle: str | Path) -> BundleInfo:
             file.relative_to(path.parent).with_suffix("").as_posix()
             for file in sorted(path.parent.glob("*/*.yaml"))
         ),
+        weights_names=weights_names(folder),
     )
 
 

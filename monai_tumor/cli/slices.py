@@ -48,9 +48,8 @@ def _classify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         action="append",
-        type=Path,
-        metavar="FILE",
-        help="by default the bundle's own; repeated, an ensemble",
+        metavar="NAME|FILE",
+        help="of the bundle, such as tanh_ct, or a file (its own model); repeated, an ensemble",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument("--no-gate", action="store_true", help="give a class to any picture")

@@ -12,16 +12,16 @@ from PIL import Image
 
 from monai_tumor.bundles import load
 from monai_tumor.data.slices import Preparation, leak_of_weights, slices_to_classify
-from monai_tumor.errors import BundleError
+from monai_tumor.errors import BundleError, InputError
 from monai_tumor.explain import Explanation, Gate, Verdict, explain, explanation_picture
 from monai_tumor.files import sha256
 from monai_tumor.inference.segmenter import _device
-from monai_tumor.metrics.predictions import probabilities
+from monai_tumor.metrics.predictions import decide, probabilities, require_threshold
 from monai_tumor.networks.slices import features_and_logits
-from monai_tumor.networks.weights import record_beside
+from monai_tumor.networks.weights import record_beside, settings_of
 from monai_tumor.paths import bundle_dir
 from monai_tumor.provenance import INTENDED_USE
-from monai_tumor.training import find_weights, load_weights
+from monai_tumor.training import load_weights, weights_file
 from monai_tumor.training.weights import require_prepared
 
 _DEFAULT = "small_resnet"  # the network of train.yaml; the others are overlays
@@ -35,8 +35,10 @@ class ClassResult:
     Attributes:
         image: the file.
         frame: of a multi-frame DICOM file, from 1.
-        label: the most likely class; None where the gate refused the picture.
+        label: its class, by `threshold`; None where the gate refused the picture.
         probabilities: class -> calibrated probability, whether refused or not.
+        threshold: probability of the second of two classes from which it is the label, chosen on
+            validation; None takes the most likely.
         verdict: of the gate; None where the weights bring none.
         explanation: where the network looked, if that was asked for.
         picture: of the explanation.
@@ -47,6 +49,7 @@ class ClassResult:
     frame: int | None
     label: str | None
     probabilities: Mapping[str, float]
+    threshold: float | None
     verdict: Verdict | None
     explanation: Explanation | None
     picture: Image.Image | None
@@ -59,6 +62,7 @@ class ClassResult:
             "frame": self.frame,
             "class": self.label,
             "probabilities": {name: round(p, 8) for name, p in self.probabilities.items()},
+            "threshold": self._decided,
             "gate": self.verdict and self.verdict.as_dict(),
             "explanation": self.explanation and self.explanation.as_dict(),
             "made_by": dict(self.provenance),
@@ -73,7 +77,17 @@ class ClassResult:
         others = sorted(self.probabilities.items(), key=lambda pair: -pair[1])
         shares = ", ".join(f"{name} {100 * p:.1f}%" for name, p in others)
         ungated = "; no gate with these weights" if self.verdict is None else ""
-        return f"{self.image.name}{frame}: most likely {self.label} ({shares}){ungated}"
+        if self._decided is None:
+            return f"{self.image.name}{frame}: most likely {self.label} ({shares}){ungated}"
+        rule = f"{self._decided['class']} from {100 * self._decided['from']:.1f}% on"
+        return f"{self.image.name}{frame}: {self.label} ({shares}; {rule}){ungated}"
+
+    @property
+    def _decided(self) -> dict[str, Any] | None:
+        """The second of two classes, and the probability from which it is called."""
+        if self.threshold is None:
+            return None
+        return {"class": [*self.probabilities][1], "from": self.threshold}
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,7 @@ class _Member:
     preparation: Preparation
     prepare: Any
     temperature: float
+    threshold: float | None
     gate: Gate | None
     classes: tuple[str, ...]
     facts: Mapping[str, Any]
@@ -96,8 +111,9 @@ class Classifier:
 
     Args:
         bundle: a shipped one by name, any other by its folder.
-        weights: a file; several are an ensemble, whose calibrated probabilities are averaged; by
-            default those trained here, else shipped.
+        weights: a file, or the name of some that the bundle brings ("tanh_ct"); several are an
+            ensemble, whose calibrated probabilities and thresholds are averaged; by default those
+            trained here, else shipped.
         device: "auto" takes a CUDA device where there is one; "cuda:1" names one.
         gate: refuse what does not look like the slices trained on.
         trust: run a bundle that is not shipped; it can do whatever you can do.
@@ -116,14 +132,16 @@ class Classifier:
         trust: bool = False,
     ) -> None:
         folder = bundle_dir(str(bundle))
-        if weights is None:
-            weights = find_weights(folder, Path("runs") / folder.name)
-        files = [weights] if isinstance(weights, str | Path) else list(weights)
+        single = weights is None or isinstance(weights, str | Path)
+        given = [weights] if single else list(weights)
+        run = Path("runs") / folder.name
         options = {"device": _device(device), "trust": trust}
-        self._members = [_member(folder, Path(file), gate, options) for file in files]
+        files = [weights_file(folder, one, run) for one in given]
+        self._members = [_member(folder, file, gate, options) for file in files]
         self.classes = self._members[0].classes
         if any(member.classes != self.classes for member in self._members):
             raise BundleError("The members of an ensemble must know the same classes in one order.")
+        self.threshold = _mean_threshold([member.threshold for member in self._members])
         self.provenance = {
             "bundle": folder.name,
             "weights": [dict(member.facts) for member in self._members],
@@ -156,7 +174,7 @@ class Classifier:
         mean = np.mean(chances, axis=0)
         verdict = _joined(verdicts)
         named_chances = dict(zip(self.classes, map(float, mean), strict=True))
-        best = int(mean.argmax())
+        best = int(decide(mean[None], self.threshold)[0])
         label = self.classes[best] if verdict is None or verdict.accepted else None
         explanation = picture = None
         if method is not None:
@@ -165,7 +183,15 @@ class Classifier:
             shown = grey_of(pixels).astype(np.float32) / np.float32(255)
             picture = explanation_picture(shown, explanation, caption)
         return ClassResult(
-            path, frame, label, named_chances, verdict, explanation, picture, self.provenance
+            path,
+            frame,
+            label,
+            named_chances,
+            self.threshold,
+            verdict,
+            explanation,
+            picture,
+            self.provenance,
         )
 
     @torch.inference_mode()
@@ -250,23 +276,30 @@ def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any])
     made = None
     if gate and "gate" in record:
         made = Gate.load(weights.with_name(record["gate"]["file"]), record["gate"]["sha256"])
+    classes, threshold = tuple(parts["classes"]), parts["threshold"]
+    try:
+        require_threshold(threshold, classes)
+    except InputError as error:
+        raise BundleError(f"The record beside {weights} cannot be used: {error}") from None
     facts = {
         "file": weights.name,
         "sha256": sha256(weights),
         "network": name,
         "temperature": parts["temperature"],
+        "threshold": threshold,
         "split": leak_of_weights(weights),
     }
-    classes = tuple(parts["classes"])
     preparation, prepare = parts["preparation"], parts["prepare_batch"]
-    return _Member(network, preparation, prepare, parts["temperature"], made, classes, facts)
+    return _Member(
+        network, preparation, prepare, parts["temperature"], threshold, made, classes, facts
+    )
 
 
-def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options that weights were trained with, from the JSON beside them."""
-    options = record.get("options")
-    settings = options.get("settings") if isinstance(options, dict) else None
-    return settings if isinstance(settings, dict) else {}
+def _mean_threshold(thresholds: Sequence[float | None]) -> float | None:
+    """Of an ensemble; a member without one counts as 0.5, and all without one have none."""
+    if all(one is None for one in thresholds):
+        return None
+    return float(np.mean([0.5 if one is None else one for one in thresholds]))
 
 
 def _number(value: Any) -> Any:

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from monai_tumor.errors import InputError
-from monai_tumor.metrics.predictions import Predictions, probabilities
+from monai_tumor.metrics.predictions import (
+    Predictions,
+    decide,
+    probabilities,
+    require_threshold,
+)
 
 BINS = 15
 REPLICATES = 1000
@@ -125,13 +130,12 @@ def classification_scores(
         seed: of the bootstrap.
 
     Raises:
-        InputError: a threshold for other than two classes.
+        InputError: a threshold for other than two classes, or outside 0 to 1.
     """
     number = len(predictions.classes)
-    if threshold is not None and number != 2:
-        raise InputError(f"A threshold is for two classes; there are {number}.")
+    require_threshold(threshold, predictions.classes)
     chances = probabilities(predictions.logits, temperature)
-    said = _said(chances, threshold)
+    said = decide(chances, threshold)
     labels, neighbours = predictions.labels, predictions.neighbours
 
     def figures(rows: NDArray[np.int64]) -> dict[str, float]:
@@ -238,10 +242,18 @@ def choose_threshold(validation: Predictions, temperature: float = 1.0) -> float
     return float(best[np.abs(best - 0.5).argmin()])
 
 
-def _said(chances: NDArray[np.float64], threshold: float | None) -> NDArray[np.int64]:
-    if threshold is None:
-        return np.asarray(chances.argmax(axis=1), np.int64)
-    return (chances[:, 1] >= threshold).astype(np.int64)
+def decision_threshold(
+    validation: Predictions, temperature: float = 1.0, fixed: float | None = None
+) -> float | None:
+    """The threshold to decide with: `fixed`, else chosen on validation; None for other than two.
+
+    Raises:
+        InputError: as `choose_threshold` and `require_threshold`.
+    """
+    require_threshold(fixed, validation.classes)
+    if fixed is not None:
+        return fixed
+    return choose_threshold(validation, temperature) if len(validation.classes) == 2 else None
 
 
 def _log_loss(labels: NDArray[np.int64], chances: NDArray[np.float64]) -> float:

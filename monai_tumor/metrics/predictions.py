@@ -28,7 +28,8 @@ class Predictions:
         groups: what belongs together in the bootstrap, one a slice; empty where each stands alone.
         leaks: whether a twin of the slice was learnt from, [slices]; None where not known.
         neighbours: class of the most alike slice learnt from, [slices]; None where not known.
-        columns: what else a table says of the slices: name -> a value each, "" where it says none.
+        columns: subgroups: a table's column -> a value each, "" where it says none.
+        frames: of multi-frame DICOM files, from 1, None for other slices; empty where none is.
     """
 
     logits: NDArray[np.float64]
@@ -39,6 +40,7 @@ class Predictions:
     leaks: NDArray[np.bool_] | None = None
     neighbours: NDArray[np.int64] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frames: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what does not fit together."""
@@ -50,15 +52,22 @@ class Predictions:
             )
         if not np.isfinite(self.logits).all():
             raise InputError("Some logits are not finite; the network or its weights are damaged.")
-        beside = (self.names, self.groups, self.leaks, self.neighbours, *self.columns.values())
+        beside = (self.names, self.groups, self.leaks, self.neighbours, self.frames)
+        beside += (*self.columns.values(),)
         if any(one is not None and len(one) not in (0, count) for one in beside):
             raise InputError(
-                f"Names, groups, leaks, neighbours or columns are not those of {count} slices."
+                "Names, groups, leaks, neighbours, columns or frames are not those of"
+                f" {count} slices."
             )
 
     def __len__(self) -> int:
         """How many slices."""
         return len(self.labels)
+
+    @property
+    def places(self) -> tuple[tuple[str, int | None], ...]:
+        """Name and frame of each slice, which tell it from all others; empty without names."""
+        return (*zip(self.names, self.frames or (None,) * len(self.names), strict=True),)
 
     @classmethod
     def of_items(
@@ -68,7 +77,7 @@ class Predictions:
         classes: Sequence[str],
         items: Sequence[Mapping[str, Any]],
     ) -> "Predictions":
-        """With what a data set's items know: "image", "group", "leaks", "neighbour", "columns"."""
+        """With what a data set's items know: "image", "frame", "group", "leaks" and so on."""
 
         def known(key: str) -> bool:
             return bool(items) and all(key in item for item in items)
@@ -85,6 +94,7 @@ class Predictions:
                 name: tuple(str(item.get("columns", {}).get(name, "")) for item in items)
                 for name in dict.fromkeys(n for item in items for n in item.get("columns", {}))
             },
+            tuple(item.get("frame") for item in items) if any("frame" in i for i in items) else (),
         )
 
     def only(self, chosen: NDArray[Any]) -> "Predictions":
@@ -103,6 +113,7 @@ class Predictions:
             None if self.leaks is None else self.leaks[kept],
             None if self.neighbours is None else self.neighbours[kept],
             {name: of(values) for name, values in self.columns.items()},
+            tuple(self.frames[n] for n in kept) if self.frames else (),
         )
 
     def save(self, path: Path, facts: Mapping[str, Any] | None = None) -> Path:
@@ -112,6 +123,7 @@ class Predictions:
             "format_version": FORMAT_VERSION,
             "classes": list(self.classes),
             "names": list(self.names),
+            "frames": list(self.frames),
             "groups": list(self.groups),
             "labels": self.labels.tolist(),
             "logits": np.round(self.logits, 6).tolist(),
@@ -156,6 +168,7 @@ class Predictions:
             None if content["leaks"] is None else np.array(content["leaks"], bool),
             None if content["neighbours"] is None else np.array(content["neighbours"], np.int64),
             {name: tuple(values) for name, values in content.get("columns", {}).items()},
+            tuple(content.get("frames", ())),
         )
 
 
@@ -189,23 +202,25 @@ def joined(folds: Sequence[Predictions]) -> Predictions:
         folds: of one network, a fold each.
 
     Returns:
-        all slices, in the order of their names; without what depends on the fold: leaks and
-        neighbours.
+        all slices, in the order of their names and frames; without what depends on the fold:
+        leaks and neighbours.
 
     Raises:
         InputError: a slice is in two folds, or is not named.
     """
-    names = [name for one in folds for name in one.names]
-    if len(set(names)) < sum(map(len, folds)) or len({one.classes for one in folds}) > 1:
+    places = [place for one in folds for place in one.places]
+    if len(set(places)) < sum(map(len, folds)) or len({one.classes for one in folds}) > 1:
         raise InputError("These predictions are not of the folds of one cross-validation.")
     whole = Predictions(
         np.concatenate([one.logits for one in folds]),
         np.concatenate([one.labels for one in folds]),
         folds[0].classes,
-        tuple(names),
+        tuple(name for name, _ in places),
         tuple(group for one in folds for group in one.groups),
+        frames=tuple(frame for _, frame in places),
     )
-    return whole.only(np.argsort(np.array(names), kind="stable"))
+    order = sorted(range(len(places)), key=lambda n: (places[n][0], places[n][1] or 0))
+    return whole.only(np.array(order))
 
 
 def accuracy_weights(validation: Sequence[Predictions]) -> list[float]:
@@ -234,13 +249,41 @@ def probabilities(logits: NDArray[np.float64], temperature: float = 1.0) -> NDAr
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
+def decide(chances: NDArray[np.float64], threshold: float | None = None) -> NDArray[np.int64]:
+    """Each slice's class, by number, [slices].
+
+    Args:
+        chances: probabilities, [slices, classes].
+        threshold: from which the second of two classes is called; None takes the most likely.
+    """
+    if threshold is None:
+        return np.asarray(chances.argmax(axis=1), np.int64)
+    return (chances[:, 1] >= threshold).astype(np.int64)
+
+
+def require_threshold(threshold: Any, classes: Sequence[str]) -> None:
+    """Refuse a threshold that `decide` cannot use; None is none.
+
+    Raises:
+        InputError: there are not two classes, or it is no number from 0 to 1.
+    """
+    if threshold is None:
+        return
+    if len(classes) != 2:
+        raise InputError(f"A threshold is for two classes; there are {len(classes)}.")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        raise InputError(f"The threshold is {threshold!r}; give a number from 0 to 1.")
+    if not 0 <= threshold <= 1:
+        raise InputError(f"The threshold is {threshold}; give a number from 0 to 1.")
+
+
 def _chances(members: Sequence[Predictions]) -> NDArray[np.float64]:
     """[members, slices, classes]."""
     if not members:
         raise InputError("An ensemble needs at least one member's predictions.")
     first = members[0]
     for one in members[1:]:
-        same = np.array_equal(one.labels, first.labels) and one.names == first.names
+        same = np.array_equal(one.labels, first.labels) and one.places == first.places
         if not same or one.classes != first.classes:
             raise InputError("The members' predictions are of other slices or classes.")
     return np.stack([probabilities(one.logits) for one in members])

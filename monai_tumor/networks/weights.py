@@ -1,6 +1,7 @@
 """Files of weights, read so that nothing in them is executed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,13 @@ def record_beside(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BundleError(f"{beside} is not JSON ({error}); remove or mend it.") from None
     return record if isinstance(record, dict) else {}
+
+
+def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options that weights were trained with, from the JSON beside them."""
+    options = record.get("options")
+    settings = options.get("settings") if isinstance(options, dict) else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def _require_recorded_hash(path: Path) -> None:

@@ -12,8 +12,8 @@ from monai_tumor.errors import InputError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import (
     ClassificationScores,
-    choose_threshold,
     classification_scores,
+    decision_threshold,
     fit_temperature,
 )
 from monai_tumor.metrics.predictions import Predictions
@@ -41,7 +41,7 @@ class SliceEvaluation:
         stamp: what leaks between the sides, in one line.
         facts: of the split and how it was made, JSON-ready.
         weights: of an ensemble's members.
-        subgroups: "scanner: A" -> scores of its test slices, where a table has more columns.
+        subgroups: "scanner: A" -> scores of its test slices, where subgroups are known.
     """
 
     scores: Mapping[str, ClassificationScores]
@@ -155,8 +155,7 @@ def _evaluated(
 ) -> SliceEvaluation:
     test, validation = made.test, made.validation
     temperature = fit_temperature(validation)
-    if threshold is None and len(test.classes) == 2:
-        threshold = choose_threshold(validation, temperature)
+    threshold = decision_threshold(validation, temperature, threshold)
     options: dict[str, Any] = {"temperature": temperature, "threshold": threshold, "seed": seed}
     sets = {WHOLE: test}
     if test.leaks is not None and test.leaks.any() and not test.leaks.all():

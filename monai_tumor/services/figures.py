@@ -194,8 +194,8 @@ def _of_training(
         after, facts = Predictions.load(predictions)
         stamp = leak_told(facts.get("split", {}).get("leak"))
         classifier = Classifier(weights=weights, gate=False, device="cpu", **options)
-        path = image if isinstance(image, Path) else _of_test_side(after, image)
-        drawn |= _features(classifier, path)
+        place = (image, None) if isinstance(image, Path) else _of_test_side(after, image)
+        drawn |= _features(classifier, *place)
         drawn |= _before_and_after(classifier, after, stamp, seed)
     if not drawn:
         raise InputError(f"Nothing of {run} can be drawn: {'; '.join(left_out)}.")
@@ -259,23 +259,28 @@ def _binned(
     return np.array([p.mean() for p in parts[0]]), np.array([p.mean() for p in parts[1]])
 
 
-def _of_test_side(test: Predictions, number: int | None) -> Path:
+def _of_test_side(test: Predictions, number: int | None) -> tuple[Path, int | None]:
+    """File and frame of the how-manieth slice."""
     number = min(_HUNDREDTH, len(test.names)) if number is None else number
     if not 1 <= number <= len(test.names):
         raise InputError(
             f"There is no picture {number} on the test side; give --image 1 to {len(test.names)},"
             " or a file."
         )
-    return Path(test.names[number - 1])
+    name, frame = test.places[number - 1]
+    return Path(name), frame
 
 
-def _features(classifier: Classifier, path: Path) -> dict[str, Image.Image]:
+def _features(
+    classifier: Classifier, path: Path, frame: int | None = None
+) -> dict[str, Image.Image]:
     """What each convolution makes of a picture, and the picture."""
     preparation = classifier.preparation
-    pixels = preparation.read(path)
+    pixels = preparation.read(path, frame)
     batch = preparation.normalised(preparation.unit(torch.from_numpy(pixels[None])))
     shown = Image.fromarray(pixels[0]).resize((2 * _SHOWN, 2 * _SHOWN), Image.Resampling.NEAREST)
-    made = {"features_00_input": titled(shown, f"{path.name}, as the network sees it")}
+    told = path.name if frame is None else f"{path.name} frame {frame}"
+    made = {"features_00_input": titled(shown, f"{told}, as the network sees it")}
     for number, (layer, maps) in enumerate(feature_maps(classifier.network, batch).items(), 1):
         channels, rows, columns = maps.shape
         few = f", the first {_MAPS}" if channels > _MAPS else ""
@@ -321,7 +326,7 @@ def _untrained(classifier: Classifier, after: Predictions, seed: int) -> Predict
         if reset is not None:
             reset()
     preparation = classifier.preparation
-    pictures = [preparation.read(name) for name in after.names]
+    pictures = [preparation.read(name, frame) for name, frame in after.places]
     whole = [np.repeat(p, preparation.channels // len(p), axis=0) for p in pictures]
     _, logits = classifier.outputs(whole)
     classifier.network.load_state_dict(learnt)

@@ -56,11 +56,11 @@ def ensemble_of(
         raise InputError(f"Unknown ensemble {way!r}; choose of {', '.join(WAYS)}.")
     if len(tests) == 1:
         return Ensemble(tests[0], validations[0], ())
-    same = all(one.names == validations[0].names for one in validations)
+    same = all(one.places == validations[0].places for one in validations)
     kinds = [*range(len(tests))] if same else [*map([*dict.fromkeys(networks)].index, networks)]
     parts = [[v for v, k in zip(validations, kinds, strict=True) if k == kind] for kind in {*kinds}]
     known = [*validations] if same else [joined(folds) for folds in parts]
-    if any(one.names != known[0].names for one in known):
+    if any(one.places != known[0].places for one in known):
         raise InputError(
             "The members validate on other slices, and are no whole cross-validations of one split;"
             " give every fold of every network, or members of one split."

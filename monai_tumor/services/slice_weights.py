@@ -15,10 +15,10 @@ from monai_tumor.data.slices.sides import SIDES
 from monai_tumor.errors import BundleError, InputError
 from monai_tumor.explain import Gate, fit_gate
 from monai_tumor.files import sha256, write_atomically, write_json
-from monai_tumor.inference.classifier import Classifier, grey_of, settings_of
-from monai_tumor.metrics.classification import fit_temperature
+from monai_tumor.inference.classifier import Classifier, grey_of
+from monai_tumor.metrics.classification import decision_threshold, fit_temperature
 from monai_tumor.metrics.predictions import Predictions
-from monai_tumor.networks.weights import read_weights, record_beside
+from monai_tumor.networks.weights import read_weights, record_beside, settings_of
 from monai_tumor.provenance import INTENDED_USE, versions
 
 _FEW = 3000  # slices are enough to fit a gate
@@ -47,9 +47,11 @@ class SliceWeights:
         size = self.path.stat().st_size / 1e6
         gate = self.record["gate"]["refused"]
         told = ", ".join(f"{100 * share:.1f}% of {side}" for side, share in gate.items())
+        threshold = self.record["threshold"]
+        decided = "" if threshold is None else f"threshold {threshold:.3f}, "
         return (
-            f"{self.path}: {size:.1f} MB, temperature {self.record['temperature']:.3f}, the gate"
-            f" refuses {told}"
+            f"{self.path}: {size:.1f} MB, temperature {self.record['temperature']:.3f},"
+            f" {decided}the gate refuses {told}"
         )
 
 
@@ -67,8 +69,9 @@ def export_slice_weights(
 ) -> SliceWeights:
     """Write half-precision weights with temperature, gate and a record that names the data.
 
-    Temperature and the gate's thresholds come from the validation side, as the shipped, rounded
-    weights see it; the gate itself from the training side.
+    Temperature, the threshold of two classes (where the training fixes none) and the gate's
+    thresholds come from the validation side, as the shipped, rounded weights see it; the gate
+    itself from the training side.
 
     Args:
         checkpoint: `model_best.pt` of a training, with its JSON.
@@ -112,8 +115,10 @@ def export_slice_weights(
     classifier = Classifier(bundle, weights=path, device="cpu", gate=False, trust=trust)
     seen = {side: _seen(classifier, items) for side, items in division.items.items() if items}
     held = seen["validation"]
-    record["temperature"] = fit_temperature(
-        Predictions(held.logits, held.labels, classifier.classes)
+    known = Predictions(held.logits, held.labels, classifier.classes)
+    record["temperature"] = fit_temperature(known)
+    record["threshold"] = decision_threshold(
+        known, record["temperature"], settings_of(trained).get("threshold")
     )
     learnt = seen["train"]
     pixels = [_grey(classifier, items["train"]) for items in apart.values()]

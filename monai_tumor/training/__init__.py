@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from monai_tumor.training.scores import RegionMetrics, SaveScores
     from monai_tumor.training.seeds import SeedEpochs
     from monai_tumor.training.time_budget import TimeBudget
-    from monai_tumor.training.weights import LoadWeights, find_weights, load_weights
+    from monai_tumor.training.weights import (
+        LoadWeights,
+        find_weights,
+        load_weights,
+        weights_file,
+    )
 
 __getattr__ = lazy.names(
     __name__,
@@ -47,6 +52,7 @@ __getattr__ = lazy.names(
         "newest_checkpoint": "checkpoints",
         "one_line_errors": "messages",
         "summary_writer": "curves",
+        "weights_file": "weights",
     },
 )
 
@@ -73,4 +79,5 @@ __all__ = [
     "newest_checkpoint",
     "one_line_errors",
     "summary_writer",
+    "weights_file",
 ]

@@ -10,8 +10,8 @@ from torch import nn
 
 from monai_tumor.errors import BundleError
 from monai_tumor.files import sha256
-from monai_tumor.networks.weights import read_weights, record_beside
-from monai_tumor.paths import bundle_dir
+from monai_tumor.networks.weights import read_weights, record_beside, settings_of
+from monai_tumor.paths import bundle_dir, weights_names
 from monai_tumor.training.facts import other_split
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 SHIPPED = "model.safetensors"
 TRAINED = "model_best.pt"
-_PREPARED = ("spacing", "window", "preprocessing", "network", "classes")
+_PREPARED = ("network", "spacing", "window", "preprocessing", "classes")
 
 
 def find_weights(
@@ -52,6 +52,32 @@ def find_weights(
         f"Bundle {Path(bundle_root).name!r} has no weights: neither {trained} nor {shipped} "
         "exists. Train it first (run training), or name a file with --weights."
     )
+
+
+def weights_file(
+    bundle_root: str | Path, weights: str | Path | None, output_dir: str | Path
+) -> Path:
+    """The file that `weights` stands for; None stands for what `find_weights` finds.
+
+    A name such as "tanh_ct", without a folder and without an ending, is looked up in the bundle's
+    models. Anything else, and every `Path`, is a file's path ("./tanh_ct" too).
+
+    Raises:
+        BundleError: as `find_weights`, or the bundle has no weights of that name; the message
+            lists those it has.
+    """
+    if weights is None:
+        return Path(str(find_weights(bundle_root, output_dir)))
+    if isinstance(weights, Path) or Path(weights).name != weights or Path(weights).suffix:
+        return Path(weights)
+    folder = Path(bundle_root)
+    known = weights_names(folder)
+    if weights not in known:
+        raise BundleError(
+            f"Bundle {folder.name!r} has no weights named {weights!r}; there are"
+            f" {', '.join(known) or 'none'}. Give one of these, or a file."
+        )
+    return folder / "models" / f"{weights}.safetensors"
 
 
 def load_weights(network: nn.Module, path: str | Path | Sequence[str | Path]) -> None:
@@ -158,10 +184,9 @@ def require_prepared(path: str | Path, prepared: Mapping[str, Any]) -> None:
     Raises:
         BundleError: one of them differs.
     """
-    options = record_beside(Path(path)).get("options")
-    trained = options.get("settings") if isinstance(options, dict) else None
+    trained = settings_of(record_beside(Path(path)))
     for name in _PREPARED:
-        if not isinstance(trained, dict) or name not in trained or name not in prepared:
+        if name not in trained or name not in prepared:
             continue
         before, now = _plain(trained[name]), _plain(prepared[name])
         if before != now:

@@ -13,6 +13,7 @@ from monai_tumor.metrics.classification import (
     choose_threshold,
     classification_scores,
     confusion,
+    decision_threshold,
     fit_temperature,
     pr_auc,
     reliability,
@@ -22,7 +23,10 @@ from monai_tumor.metrics.predictions import (
     Predictions,
     accuracy_weights,
     combined,
+    decide,
+    joined,
     probabilities,
+    require_threshold,
     stacking_weights,
 )
 
@@ -214,3 +218,44 @@ def test_an_ensemble_is_the_mean_probability_and_weights_come_from_validation():
     assert shares[0] > 0.9
     with pytest.raises(InputError, match="other slices or classes"):
         combined([good, some(seed=1)])
+
+
+@pytest.mark.parametrize("threshold", [1.1, -0.5, "0.5", True, float("nan")])
+def test_thresholds_that_are_none_are_refused(threshold):
+    with pytest.raises(InputError, match="give a number from 0 to 1"):
+        require_threshold(threshold, ("a", "b"))
+
+
+def test_a_threshold_decides_and_is_chosen_or_fixed():
+    chances = np.array([[0.7, 0.3], [0.4, 0.6], [0.65, 0.35]])
+    assert decide(chances).tolist() == [0, 1, 0]
+    assert decide(chances, 0.35).tolist() == [0, 1, 1]
+    two = Predictions(np.log(chances), np.array([0, 1, 1]), ("a", "b"))
+    assert decision_threshold(two) == choose_threshold(two) == pytest.approx(0.325)
+    assert decision_threshold(two, fixed=0.9) == 0.9
+    three = Predictions(np.zeros((3, 3)), np.arange(3), ("a", "b", "c"))
+    assert decision_threshold(three) is None
+    with pytest.raises(InputError, match="for two classes; there are 3"):
+        decision_threshold(three, fixed=0.5)
+
+
+def test_frames_of_one_file_are_slices_of_their_own(tmp_path):
+    """Of a cross-validation each is in one fold; without their frames they would be one slice."""
+    file = {"image": "scan.dcm", "group": "p"}
+    folds = [
+        Predictions.of_items(
+            np.array([[float(frame), 0.0] for frame in frames]), np.zeros(len(frames), np.int64),
+            ("a", "b"), [file | {"frame": frame} for frame in frames],
+        )
+        for frames in ((10, 2), (1,))
+    ]  # fmt: skip
+    whole = joined(folds)
+    assert whole.places == (("scan.dcm", 1), ("scan.dcm", 2), ("scan.dcm", 10))
+    assert whole.logits[:, 0].tolist() == [1, 2, 10]
+    again, _ = Predictions.load(whole.save(tmp_path / "said.json"))
+    assert again.places == whole.places
+    assert again.only(np.array([2])).frames == (10,)
+    with pytest.raises(InputError, match="not of the folds of one"):
+        joined([folds[0], folds[0]])
+    with pytest.raises(InputError, match="other slices"):
+        combined([folds[0], folds[0].only(np.array([1, 0]))])

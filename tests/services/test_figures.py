@@ -70,7 +70,7 @@ def test_there_is_no_picture_beyond_the_test_side():
     names = ("a.png", "b.png", "c.png")
     test = Predictions(np.zeros((3, 2)), np.zeros(3, np.int64), ("a", "b"), names)
     found = [_of_test_side(test, number) for number in (1, 3, None)]
-    assert found == [Path("a.png"), Path("c.png"), Path("c.png")]
+    assert found == [(Path("a.png"), None), (Path("c.png"), None), (Path("c.png"), None)]
     for number in (-1, 0, 4):
         with pytest.raises(InputError, match=f"no picture {number} on .*; give --image 1 to 3"):
             _of_test_side(test, number)

@@ -42,23 +42,25 @@ def find_slices(
     *,
     patient: str | None = None,
     rename: Mapping[str, str] | None = None,
+    subgroups: Sequence[str] = (),
 ) -> SliceDataset:
     """The slices at `path`, with class, side and patient where they are known.
 
     Args:
         path: a folder `[split/]class/.../file`, a CSV with the columns path, label and, if wanted,
-            patient and split (further columns, such as scanner, are kept for scores by
-            subgroup), or a datalist that `SliceDataset.save` wrote. Folders named train,
+            patient and split, or a datalist that `SliceDataset.save` wrote. Folders named train,
             val, test or the like are sides; a folder that holds nothing but one folder is looked
             through. Paths in a CSV are relative to it.
         patient: a regular expression searched for in each path below `path` (with "/"); its first
             group, or else all it matches, is the patient. DICOM files say themselves whose they
             are; that identity is kept as a digest.
         rename: class -> name to use in its place, such as {"glioma_tumor": "glioma"}.
+        subgroups: further columns of the CSV, such as "scanner", whose values are kept and go with
+            predictions. All others, which may say who somebody is, are forgotten here.
 
     Raises:
-        InputError: there is nothing at `path`, the pattern is none, a table lacks a column, or no
-            slice with a class was found.
+        InputError: there is nothing at `path`, the pattern is none, a table lacks a column, no
+            slice with a class was found, or none has one of `subgroups`.
     """
     path = absolute(path)
     if path.is_dir():
@@ -79,7 +81,23 @@ def find_slices(
         )
     if patient is not None:
         found = _with_patients(found, patient)
+    found = _with_subgroups(found, subgroups)
     return _renamed(found, rename) if rename else found
+
+
+def _with_subgroups(dataset: SliceDataset, subgroups: Sequence[str]) -> SliceDataset:
+    """The data set with no more columns than these."""
+    wanted = {name.strip().lower() for name in subgroups}
+    known = {name for item in dataset.items for name, _ in item.columns}
+    if wanted - known:
+        raise InputError(
+            f"No slice of {dataset.root} has a subgroup {min(wanted - known)!r}; its further"
+            f" columns are {', '.join(sorted(known)) or 'none'}. Name subgroups of these."
+        )
+    return dataset.with_items(
+        replace(item, columns=tuple(pair for pair in item.columns if pair[0] in wanted))
+        for item in dataset.items
+    )
 
 
 def _folder(root: Path) -> SliceDataset:

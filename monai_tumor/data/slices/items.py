@@ -31,7 +31,7 @@ class SliceItem:
         group: what must stay on one side: a patient or a cluster of near twins; see `groups`.
         fold: of cross-validation, from 0.
         frame: of a multi-frame DICOM file, from 1.
-        columns: what else a table says of it, such as ("scanner", "A"): name and value.
+        columns: its subgroups, such as ("scanner", "A"): a table's column and its value.
     """
 
     path: Path

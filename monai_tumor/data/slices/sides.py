@@ -43,6 +43,7 @@ class SliceSplit(TypedDict, total=False):
         rename: class -> name. None.
         exclude: data sets; slices that have a twin in one of them are left out, but for those of
             the authors' test side where that is kept. ().
+        subgroups: columns of a CSV that go with predictions, for scores by subgroup. ().
         endings: of the files to read, such as ".jpg", as written; None reads all. None.
         grouped: keep a patient's slices and twins together; False deals slice by slice, as the
             published systems did. True.
@@ -61,6 +62,7 @@ class SliceSplit(TypedDict, total=False):
     patient: str | None
     rename: Mapping[str, str] | None
     exclude: Sequence[str]
+    subgroups: Sequence[str]
     endings: Sequence[str] | None
     grouped: bool
     test_validates: bool
@@ -78,6 +80,7 @@ _DEFAULTS = SliceSplit(
     patient=None,
     rename=None,
     exclude=(),
+    subgroups=(),
     endings=None,
     grouped=True,
     test_validates=False,
@@ -140,7 +143,17 @@ def divide(dataset_dir: Path | str | None, **split: Unpack[SliceSplit]) -> Divis
     names = (*sorted((options["rename"] or {}).items()),)
     endings = None if options["endings"] is None else (*options["endings"],)
     keep_test = bool(options["datalist"]) or options["test"] is None
-    read = (source, _changed(source), options["patient"], names, others, endings, keep_test)
+    subgroups = (*(options["subgroups"] or ()),)
+    read = (
+        source,
+        _changed(source),
+        options["patient"],
+        names,
+        others,
+        subgroups,
+        endings,
+        keep_test,
+    )
     return _divided(read, tuple((key, options[key]) for key in _ALIKE))  # type: ignore[literal-required]
 
 
@@ -271,10 +284,11 @@ def _prints(
     patient: str | None,
     rename: tuple[tuple[str, str], ...],
     exclude: tuple[str, ...],
+    subgroups: tuple[str, ...],
     endings: tuple[str, ...] | None,
     keep_test: bool,
 ) -> tuple[Fingerprints, int]:
-    found = find_slices(source, patient=patient, rename=dict(rename))
+    found = find_slices(source, patient=patient, rename=dict(rename), subgroups=subgroups)
     if endings is not None:
         found = found.with_items(item for item in found.items if item.path.suffix in endings)
     if not found.items:

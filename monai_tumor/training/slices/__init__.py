@@ -8,7 +8,9 @@ from monai_tumor.training.slices.scores import (
     SaveClasses,
     SavePredictions,
     TrainingScores,
+    classes_of_weights,
     temperature_of,
+    threshold_of,
 )
 
 __all__ = [
@@ -20,5 +22,7 @@ __all__ = [
     "SavePredictions",
     "SliceLoss",
     "TrainingScores",
+    "classes_of_weights",
     "temperature_of",
+    "threshold_of",
 ]

@@ -15,9 +15,14 @@ from torch.utils.tensorboard import SummaryWriter
 from monai_tumor.errors import TrainingError
 from monai_tumor.files import write_json, write_text
 from monai_tumor.metrics.classification import classification_scores
-from monai_tumor.metrics.predictions import Predictions, probabilities
+from monai_tumor.metrics.predictions import (
+    Predictions,
+    decide,
+    probabilities,
+    require_threshold,
+)
 from monai_tumor.networks.slices import class_logits
-from monai_tumor.networks.weights import record_beside
+from monai_tumor.networks.weights import record_beside, settings_of
 
 _SHOWN = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "ece")
 
@@ -162,6 +167,17 @@ def temperature_of(weights: str | Path | None) -> float:
     return float(record_beside(Path(weights)).get("temperature", 1.0))
 
 
+def threshold_of(weights: str | Path | None) -> float | None:
+    """The threshold of two classes that the JSON beside weights records; None where it has none."""
+    return None if weights is None else record_beside(Path(weights)).get("threshold")
+
+
+def classes_of_weights(weights: str | Path | None) -> list[str]:
+    """The classes, in order, that the JSON beside weights records; none where it records none."""
+    settings = {} if weights is None else settings_of(record_beside(Path(weights)))
+    return settings["classes"].split(", ") if "classes" in settings else []
+
+
 class SaveClasses:
     """Writes what a classifier says of each slice: `predictions.csv` and `predictions.json`.
 
@@ -170,7 +186,11 @@ class SaveClasses:
         classes: their names.
         items: of the data set, with "image" and perhaps "frame".
         temperature: of the probabilities.
+        threshold: from which the second of two classes is called; None takes the most likely.
         provenance: what made them.
+
+    Raises:
+        InputError: a threshold for other than two classes, or outside 0 to 1.
     """
 
     def __init__(
@@ -180,9 +200,12 @@ class SaveClasses:
         items: Sequence[Mapping[str, Any]],
         temperature: float = 1.0,
         provenance: Mapping[str, Any] | None = None,
+        threshold: float | None = None,
     ) -> None:
+        require_threshold(threshold, classes)
         self.folder = Path(folder)
         self.classes = list(classes)
+        self.threshold = threshold
         self.items = items
         self.temperature = temperature
         self.provenance = dict(provenance or {})
@@ -199,18 +222,22 @@ class SaveClasses:
     def _write(self, engine: Engine) -> None:  # noqa: ARG002 - Ignite passes it
         logits = torch.cat(self._logits).double().numpy()
         chances = probabilities(logits, self.temperature)
+        said = [self.classes[n] for n in decide(chances, self.threshold)]
         rows = []
-        for item, row in zip(self.items, chances, strict=True):
+        for item, row, label in zip(self.items, chances, said, strict=True):
             named = dict(zip(self.classes, (round(float(p), 8) for p in row), strict=True))
             first = {key: item[key] for key in ("image", "frame") if key in item}
-            rows.append(first | {"class": max(named, key=named.__getitem__), **named})
+            rows.append(first | {"class": label, **named})
         head = ["image", "frame", "class", *self.classes]
         lines = Lines()
         table = csv.DictWriter(lines, head, restval="", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
         write_text(self.folder / "predictions.csv", "".join(lines))
-        write_json(self.folder / "predictions.json", {"slices": rows, "made_by": self.provenance})
+        write_json(
+            self.folder / "predictions.json",
+            {"slices": rows, "threshold": self.threshold, "made_by": self.provenance},
+        )
 
 
 class Lines(list[str]):

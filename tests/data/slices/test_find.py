@@ -176,16 +176,34 @@ def test_nothing(tmp_path):
         find_slices(tmp_path / "x.zip")
 
 
-def test_further_columns_of_a_table_are_kept(tmp_path):
+def test_columns_named_as_subgroups_are_kept(tmp_path):
     for name in ("a", "b"):
         save(tmp_path / f"{name}.png", texture(ord(name)))
     table = tmp_path / "slices.csv"
     table.write_text("path,label,Scanner,age group\na.png,x,A,old\nb.png,y,,young\n")
-    items = find_slices(table).items
+    named = find_slices(table, subgroups=["scanner", "Age group"])
+    items = named.items
     assert [item.columns for item in items] == [
         (("scanner", "A"), ("age group", "old")),
         (("age group", "young"),),
     ]
-    again = SliceDataset.load(find_slices(table).save(tmp_path / "list.json"))
+    again = SliceDataset.load(named.save(tmp_path / "list.json"))
     assert [item.columns for item in again.items] == [item.columns for item in items]
     assert items[0].as_dict()["columns"] == {"scanner": "A", "age group": "old"}
+
+
+def test_columns_that_are_no_subgroup_are_forgotten(tmp_path):
+    """They may say who somebody is."""
+    save(tmp_path / "a.png", texture(1))
+    table = tmp_path / "slices.csv"
+    table.write_text("path,label,patient,name,scanner\na.png,x,p1,Jane Roe,A\n")
+    assert "Jane" not in find_slices(table).save(tmp_path / "all.json").read_text()
+    (item,) = find_slices(table, subgroups=["scanner"]).items
+    assert (item.patient, item.columns) == ("p1", (("scanner", "A"),))
+    kept = find_slices(table, subgroups=["scanner", "name"]).save(tmp_path / "named.json")
+    assert [i.columns for i in find_slices(kept).items] == [()]
+    assert [i.columns for i in find_slices(kept, subgroups=["scanner"]).items] == [item.columns]
+    with pytest.raises(InputError, match="subgroup 'age'; its further columns are name, scanner"):
+        find_slices(table, subgroups=["age"])
+    with pytest.raises(InputError, match="columns are none"):
+        find_slices(folders(tmp_path / "set", 1), subgroups=["scanner"])
