@@ -19,6 +19,7 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import io
 import json
 import logging
 import re
@@ -28,6 +29,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -162,9 +164,23 @@ def _core() -> Any:
     An engine gives the thread that loads it a stack for signals, and takes that stack away in the
     thread that drops the engine: when that is another, the first one's next signal is its death.
     """
-    import openvino
+    return _openvino().Core()
 
-    return openvino.Core()
+
+@functools.cache
+def _openvino() -> Any:
+    """OpenVINO without its usage statistics, as where `openvino_telemetry` is not installed.
+
+    With them its mere import leaves a client's number in the home folder, ready for sending.
+    """
+    absent = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if absent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # an import fails
+    try:
+        return import_module("openvino")
+    finally:
+        if absent:
+            del sys.modules["openvino_telemetry"]
 
 
 def _model(network: nn.Module | Path, shape: tuple[int, ...], cache: Path) -> Any:
@@ -175,14 +191,12 @@ def _model(network: nn.Module | Path, shape: tuple[int, ...], cache: Path) -> An
     if _is_whole(folder, _OPENVINO):
         return _core().read_model(folder / _OPENVINO[0])
     model = _converted(network, shape)
-    _keep(partial(_save_openvino, model), folder, _OPENVINO)
+    _keep(network, partial(_save_openvino, model), folder, _OPENVINO)
     return model
 
 
 def _save_openvino(model: Any, folder: Path) -> None:
-    import openvino
-
-    openvino.save_model(model, folder / _OPENVINO[0], compress_to_fp16=False)
+    _openvino().save_model(model, folder / _OPENVINO[0], compress_to_fp16=False)
 
 
 def keep_network(
@@ -202,14 +216,15 @@ def keep_network(
     folders = [_folder(member, (1, *shape), backend, cache) for member in members]
     for member, folder in zip(members, folders, strict=True):
         if backend == "torch" and not _is_whole(folder, _TORCH):
-            _keep(partial(_save_traced, member, (1, *shape)), folder, _TORCH)
+            _keep(member, partial(_save_traced, member, (1, *shape)), folder, _TORCH)
     if not all(folder.is_dir() for folder in folders):
         return  # the log has said why
     try:
         write_json(cache / _KEPT / f"{key}.json", {"members": [f.name for f in folders]})
         _forget_the_oldest(cache / _KEPT)
     except (OSError, InputError) as error:
-        _LOG.warning("A network is made anew by each run: %s", error)
+        name = type(network).__name__
+        _LOG.warning("%s is not cached, and made anew by each run: %s", name, error)
 
 
 def kept_network(
@@ -266,7 +281,9 @@ def _save_traced(network: nn.Module, shape: tuple[int, ...], folder: Path) -> No
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of tracing: shapes become constants, which is meant
         traced = torch.jit.trace(network.eval(), (torch.zeros(shape),), check_trace=False)
-        torch.jit.save(traced, folder / _TORCH[0])
+        file = io.BytesIO()  # on a full disk PyTorch would end the process
+        torch.jit.save(traced, file)
+        (folder / _TORCH[0]).write_bytes(file.getbuffer())
         if not torch.equal(_traced(folder)(window), network(window)):
             raise RuntimeError("its trace gives another answer")
 
@@ -283,6 +300,7 @@ def _folder(network: nn.Module, shape: tuple[int, ...], backend: str, cache: Pat
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     """By the parts of `openvino.convert_model` that send no usage statistics to anybody."""
+    _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -306,8 +324,10 @@ def _reason(error: Exception) -> str:
     return (telling or lines or [type(error).__name__])[-1]
 
 
-def _keep(save: Callable[[Path], None], folder: Path, files: Sequence[str]) -> None:
-    """Put a model into its place in the cache, whole or not at all; the log says why not.
+def _keep(
+    network: nn.Module, save: Callable[[Path], None], folder: Path, files: Sequence[str]
+) -> None:
+    """Put a network's model into its place in the cache, whole or not at all; the log says why not.
 
     Of two processes that keep the same at once the first one's stays.
     """
@@ -320,7 +340,8 @@ def _keep(save: Callable[[Path], None], folder: Path, files: Sequence[str]) -> N
         if not folder.is_dir():
             temporary.replace(folder)
     except (OSError, RuntimeError, InputError) as error:  # RuntimeError: PyTorch's and OpenVINO's
-        _LOG.warning("A network is not cached, and made anew by each run: %s", _reason(error))
+        name = type(network).__name__
+        _LOG.warning("%s is not cached, and made anew by each run: %s", name, _reason(error))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
