@@ -34,6 +34,9 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = None if sys.platform == "win32" else _lock(folder / LOCK, doing)
     except OSError as error:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
         reason = error.strerror or error
         raise InputError(f"Cannot write {folder}: {reason}. Choose another place.") from error
     try:
@@ -69,7 +72,12 @@ def _lock(path: Path, doing: str) -> int:
         except FileNotFoundError:  # the process before removed it just now
             same = False
         if same:
-            os.ftruncate(file, 0)
-            os.write(file, f"{os.getpid()}\n".encode())
+            try:
+                os.ftruncate(file, 0)
+                os.write(file, f"{os.getpid()}\n".encode())
+            except OSError:  # the disk is full
+                path.unlink(missing_ok=True)
+                os.close(file)
+                raise
             return file
         os.close(file)

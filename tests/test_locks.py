@@ -1,5 +1,6 @@
 """Locks on folders: one process at a time, none stale."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -47,6 +48,22 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     assert (tmp_path / LOCK).is_file()
     with locked(tmp_path, "works in"):
         pass
+
+
+def test_a_full_disk_leaves_neither_lock_nor_folder(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(os, "write", full)
+    for name in ("there", "new"):
+        with (
+            pytest.raises(InputError, match=f"Cannot write .*{name}: No space left on device"),
+            locked(tmp_path / name, "works in"),
+        ):
+            pytest.fail("a lock without room for it")
+    monkeypatch.undo()
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path):

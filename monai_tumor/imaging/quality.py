@@ -266,10 +266,12 @@ def _coarse(
     """Means over cells of about `cell_mm`, and the size of a cell in mm."""
     spacing = np.array(voxel_spacing(affine))
     steps = np.minimum(np.maximum(np.rint(cell_mm / spacing), 1), volume.shape).astype(int)
-    for axis, step in enumerate(steps):
+    for axis, step in enumerate(steps.tolist()):
         if step > 1:
-            starts = np.arange(0, volume.shape[axis] - step + 1, step)
-            volume = np.asarray(sum(np.take(volume, starts + n, axis) for n in range(step))) / step
+            along = np.moveaxis(volume, axis, 0)
+            stop = len(along) // step * step
+            means = sum(along[n:stop:step] for n in range(step)) / step
+            volume = np.moveaxis(means, 0, axis)
     return volume, spacing * steps
 
 

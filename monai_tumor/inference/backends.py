@@ -15,17 +15,21 @@ which the bundles ask for on a CPU, is in PyTorch's columns: it took SegResNet i
 minutes for what takes half a second.
 """
 
+import contextlib
 import functools
 import hashlib
 import inspect
+import io
 import json
 import logging
+import re
 import secrets
 import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,6 +46,8 @@ from monai_tumor.networks import MeanEnsemble
 Backend = Literal["auto", "torch", "openvino"]
 _LOG = logging.getLogger(__name__)
 _KEPT = "kept"
+_MOST = 16  # networks of a backend in the cache; those not used for longest go
+_SHA256 = re.compile("[0-9a-f]{64}")
 _FORMAT = 2  # of the cache; a change of what is in it makes old ones unfound
 _OPENVINO, _TORCH, _RECORD = ("model.xml", "model.bin"), ("model.pt",), "model.json"
 _PLAIN = (int, float, str, bool, tuple, list, type(None))
@@ -158,29 +164,39 @@ def _core() -> Any:
     An engine gives the thread that loads it a stack for signals, and takes that stack away in the
     thread that drops the engine: when that is another, the first one's next signal is its death.
     """
-    import openvino
+    return _openvino().Core()
 
-    return openvino.Core()
+
+@functools.cache
+def _openvino() -> Any:
+    """OpenVINO without its usage statistics, as where `openvino_telemetry` is not installed.
+
+    With them its mere import leaves a client's number in the home folder, ready for sending.
+    """
+    absent = "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules
+    if absent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # an import fails
+    try:
+        return import_module("openvino")
+    finally:
+        if absent:
+            del sys.modules["openvino_telemetry"]
 
 
 def _model(network: nn.Module | Path, shape: tuple[int, ...], cache: Path) -> Any:
     """The network in OpenVINO's form: from the cache, else converted and kept there."""
-    folder = network if isinstance(network, Path) else _folder(network, shape, "openvino", cache)
+    if isinstance(network, Path):
+        return _core().read_model(network / _OPENVINO[0])
+    folder = _folder(network, shape, "openvino", cache)
     if _is_whole(folder, _OPENVINO):
         return _core().read_model(folder / _OPENVINO[0])
-    assert isinstance(network, nn.Module)
     model = _converted(network, shape)
-    try:
-        _keep(partial(_save_openvino, model), folder, _OPENVINO)
-    except OSError as error:  # the next run converts again, which takes seconds
-        _LOG.warning("%s is not cached: %s", type(network).__name__, error)
+    _keep(network, partial(_save_openvino, model), folder, _OPENVINO)
     return model
 
 
 def _save_openvino(model: Any, folder: Path) -> None:
-    import openvino
-
-    openvino.save_model(model, folder / _OPENVINO[0], compress_to_fp16=False)
+    _openvino().save_model(model, folder / _OPENVINO[0], compress_to_fp16=False)
 
 
 def keep_network(
@@ -198,18 +214,27 @@ def keep_network(
     cache = cache_folder() if cache is None else cache
     members = list(network.members) if isinstance(network, MeanEnsemble) else [network]
     folders = [_folder(member, (1, *shape), backend, cache) for member in members]
+    for member, folder in zip(members, folders, strict=True):
+        if backend == "torch" and not _is_whole(folder, _TORCH):
+            _keep(member, partial(_save_traced, member, (1, *shape)), folder, _TORCH)
+    if not all(folder.is_dir() for folder in folders):
+        return  # the log has said why
     try:
-        for member, folder in zip(members, folders, strict=True):
-            if backend == "torch" and not _is_whole(folder, _TORCH):
-                _keep(partial(_save_traced, member, (1, *shape)), folder, _TORCH)
-        (cache / _KEPT).mkdir(parents=True, exist_ok=True)
         write_json(cache / _KEPT / f"{key}.json", {"members": [f.name for f in folders]})
-    except (OSError, InputError) as error:  # the next run makes it again, which takes seconds
-        _LOG.warning("%s is not cached: %s", type(network).__name__, error)
+        _forget_the_oldest(cache / _KEPT)
+    except (OSError, InputError) as error:
+        name = type(network).__name__
+        _LOG.warning("%s is not cached, and made anew by each run: %s", name, error)
 
 
 def kept_network(
-    shape: Sequence[int], backend: str, key: str, *, bf16: bool, cache: Path | None = None
+    shape: Sequence[int],
+    backend: str,
+    key: str,
+    *,
+    members: int,
+    bf16: bool,
+    cache: Path | None = None,
 ) -> nn.Module | None:
     """What `keep_network` kept under `key`, ready to compute; None where it is not whole.
 
@@ -217,32 +242,50 @@ def kept_network(
         shape: as there, like the two that follow.
         backend: see there.
         key: see there.
+        members: of an ensemble; 1 of any other network.
         bf16: as in `in_openvino`.
         cache: by default `cache_folder`.
     """
     cache = cache_folder() if cache is None else cache
     files = _OPENVINO if backend == "openvino" else _TORCH
+    entry = cache / _KEPT / f"{key}.json"
     try:
-        content = json.loads((cache / _KEPT / f"{key}.json").read_text(encoding="utf-8"))
-        folders = [cache / backend / Path(name).name for name in content["members"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        names = json.loads(entry.read_text(encoding="utf-8"))["members"]
+        if len(names) != members or not all(map(_SHA256.fullmatch, names)):
+            raise ValueError(f"it names {names}")
+        folders = [cache / backend / name for name in names]
+        if not all(_is_whole(folder, files) for folder in folders):
+            return None
+        _used_now(entry)
+        if backend == "openvino":
+            networks: list[nn.Module] = [
+                OpenVinoNetwork(folder, shape, bf16=bf16, cache=cache) for folder in folders
+            ]
+        else:
+            networks = [_traced(folder) for folder in folders]
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    if not folders or not all(_is_whole(folder, files) for folder in folders):
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, BundleError) as error:
+        _LOG.warning("The kept network %s cannot be used and is made anew: %s", entry, error)
         return None
-    if backend == "openvino":
-        members: list[nn.Module] = [
-            OpenVinoNetwork(folder, shape, bf16=bf16, cache=cache) for folder in folders
-        ]
-    else:
-        members = [_traced(folder) for folder in folders]
-    return members[0] if len(members) == 1 else MeanEnsemble(members)
+    return networks[0] if members == 1 else MeanEnsemble(networks)
 
 
 def _save_traced(network: nn.Module, shape: tuple[int, ...], folder: Path) -> None:
+    """Trace a network, and see that what was kept answers as the network does.
+
+    Raises:
+        RuntimeError: it cannot be traced, or it does what a trace does not hold.
+    """
+    window = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of tracing: shapes become constants, which is meant
         traced = torch.jit.trace(network.eval(), (torch.zeros(shape),), check_trace=False)
-        torch.jit.save(traced, folder / _TORCH[0])
+        file = io.BytesIO()  # on a full disk PyTorch would end the process
+        torch.jit.save(traced, file)
+        (folder / _TORCH[0]).write_bytes(file.getbuffer())
+        if not torch.equal(_traced(folder)(window), network(window)):
+            raise RuntimeError("its trace gives another answer")
 
 
 def _traced(folder: Path) -> nn.Module:
@@ -257,6 +300,7 @@ def _folder(network: nn.Module, shape: tuple[int, ...], backend: str, cache: Pat
 
 def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
     """By the parts of `openvino.convert_model` that send no usage statistics to anybody."""
+    _openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -280,25 +324,58 @@ def _reason(error: Exception) -> str:
     return (telling or lines or [type(error).__name__])[-1]
 
 
-def _keep(save: Callable[[Path], None], folder: Path, files: Sequence[str]) -> None:
-    """Put a model into its place in the cache, whole or not at all."""
+def _keep(
+    network: nn.Module, save: Callable[[Path], None], folder: Path, files: Sequence[str]
+) -> None:
+    """Put a network's model into its place in the cache, whole or not at all; the log says why not.
+
+    Of two processes that keep the same at once the first one's stays.
+    """
     temporary = folder.with_name(f".tmp-{secrets.token_hex(6)}")
-    temporary.mkdir(parents=True, mode=0o700)
     try:
+        temporary.mkdir(parents=True, mode=0o700)
         save(temporary)
         write_json(temporary / _RECORD, {name: sha256(temporary / name) for name in files})
-        shutil.rmtree(folder, ignore_errors=True)  # one that is damaged
-        temporary.replace(folder)
+        _forget_the_oldest(folder.parent)
+        if not folder.is_dir():
+            temporary.replace(folder)
+    except (OSError, RuntimeError, InputError) as error:  # RuntimeError: PyTorch's and OpenVINO's
+        name = type(network).__name__
+        _LOG.warning("%s is not cached, and made anew by each run: %s", name, _reason(error))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _is_whole(folder: Path, files: Sequence[str]) -> bool:
+    """Whether the cache has it; what is damaged is removed, and the log says so."""
+    if not folder.is_dir():
+        return False
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return all(sha256(folder / name) == record[name] for name in files)
+        whole = all(sha256(folder / name) == record[name] for name in files)
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        whole = False
+    if whole:
+        _used_now(folder)
+    else:
+        _LOG.warning("The cached network %s is damaged and is made anew.", folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    return whole
+
+
+def _used_now(path: Path) -> None:
+    with contextlib.suppress(OSError):  # of another user, say
+        path.touch()
+
+
+def _forget_the_oldest(folder: Path) -> None:
+    """Remove from a part of the cache what was not used for longest, so that it has an end."""
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for old in entries[_MOST:]:
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def _key(network: nn.Module, shape: tuple[int, ...], backend: str = "openvino") -> str:

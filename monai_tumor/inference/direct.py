@@ -38,6 +38,7 @@ from monai_tumor.inference.backends import (
 )
 from monai_tumor.inference.parts import Parts, Prepared
 from monai_tumor.labels import modality
+from monai_tumor.networks.weights import require_recorded_hash
 from monai_tumor.paths import bundle_dir
 from monai_tumor.training.weights import find_weights, require_prepared
 
@@ -45,6 +46,9 @@ _KEYS = {"keys": "image"}
 _MARGIN = 2
 # The parts of an inference.yaml that decide what is computed, as they stand in the bundles shipped.
 _KNOWN: dict[str, Any] = {
+    "imports": ["$import torch", "$import monai", "$import monai_tumor"],
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "modalities": "$list(@_meta_::network_data_format::inputs::image::channel_def.values())",
     "window": "%_meta_::window",
     "spacing": "%_meta_::spacing",
     "sw_batch_size": 1,
@@ -75,6 +79,7 @@ _KNOWN: dict[str, Any] = {
             "allow_smaller": True,
         },
     ],
+    "keep": [{"_target_": "monai.transforms.SelectItemsd", "keys": ["image", "study"]}],
     "preprocessing": {
         "_target_": "monai.transforms.Compose",
         "transforms": "$@load + @keep",
@@ -94,12 +99,38 @@ _KNOWN: dict[str, Any] = {
         },
         "enabled": "@tta",
     },
+    "prepared": {
+        "spacing": "@spacing",
+        "window": "@window",
+        "preprocessing": "$', '.join(type(transform).__name__ for transform in @load)",
+    },
+    "provenance": {
+        "_target_": "monai_tumor.provenance.record",
+        "bundle": "%_meta_::bundle",
+        "bundle_version": "%_meta_::version",
+        "weights": "@weights",
+        "window": "@prepared#window",
+        "spacing": "@prepared#spacing",
+        "preprocessing": "@prepared#preprocessing",
+        "overlap": "@overlap",
+        "tta": "@tta",
+        "min_lesion_ml": "@min_lesion_ml",
+        "min_et_ml": "@min_et_ml",
+    },
 }
 _OF_ENSEMBLES: dict[str, Any] = {
     "members": "%_meta_::members",
     "member_weights": None,
     "in_turn": False,
     "disagreement": False,
+}
+_ENSEMBLE = {
+    "_target_": "monai_tumor.networks.ensemble_of",
+    "bundles": "@members",
+    "window": "@window",
+    "weights": "@member_weights",
+    "in_turn": "@in_turn",
+    "with_disagreement": "@disagreement",
 }
 _WEIGHTS = "$monai_tumor.training.find_weights(@bundle_root, @run_dir{})"
 _RUN_DIR = "$'./runs/' + @_meta_::bundle"
@@ -135,13 +166,15 @@ class Recipe:
         """The files to load: the one that is given, else those that the config finds.
 
         Raises:
-            BundleError: there are none, or they were trained on images prepared otherwise.
+            BundleError: there are none, they are damaged, or they were trained on images prepared
+                otherwise.
         """
         run_dir = f"./runs/{self.name}"
         found = find_weights(self.folder, run_dir, self.members) if given is None else str(given)
         files = [found] if isinstance(found, str) else found
-        for path in files:
+        for path in map(Path, files):
             require_prepared(path, self._prepared)
+            require_recorded_hash(path)
         return tuple(map(Path, files))
 
     @property
@@ -286,7 +319,14 @@ class Made:
 
     def kept(self, *, bf16: bool, cache: Path | None) -> Parts | None:
         """All that a `Segmenter` needs, where the network was kept."""
-        network = kept_network(self._shape, self.backend, self._key, bf16=bf16, cache=cache)
+        network = kept_network(
+            self._shape,
+            self.backend,
+            self._key,
+            members=len(self.recipe.networks),
+            bf16=bf16,
+            cache=cache,
+        )
         if network is None:
             return None
         return self.recipe.parts(network, self.weights, self.record)
@@ -323,12 +363,17 @@ def recipe(bundle: str | Path, *, trust: bool = False) -> Recipe | None:
         meta = _metadata(folder)
         channels = meta["network_data_format"]["inputs"]["image"]["channel_def"]
         members = tuple(meta.get("members", ()))
+        if members and (len(members) == 1 or meta["network_def"] != _ENSEMBLE):
+            return None
         folders = [bundle_dir(name) for name in members] or [folder]
         known = _KNOWN | (_OF_ENSEMBLES if members else {})
         known |= {"weights": _WEIGHTS.format(", @members" if members else ""), "run_dir": _RUN_DIR}
         if any(config[name] != value for name, value in known.items()):
             return None
-        networks = tuple(_metadata(one)["network_def"] for one in folders)
+        of_members = [_metadata(one) for one in folders]
+        if any(one["spacing"] != meta["spacing"] for one in of_members):
+            return None
+        networks = tuple(one["network_def"] for one in of_members)
         made = Recipe(
             folder=folder,
             name=meta["bundle"],
@@ -342,9 +387,17 @@ def recipe(bundle: str | Path, *, trust: bool = False) -> Recipe | None:
         )
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
         return None  # MONAI will say what is wrong
-    of_monai = all(str(one.get("_target_", "")).startswith("monai.") for one in networks)
+    plain = all(map(_is_plain, networks))
     shipped = all(trust or is_shipped(one) for one in folders)
-    return made if of_monai and shipped else None
+    return made if plain and shipped else None
+
+
+def _is_plain(network: Mapping[str, Any]) -> bool:
+    """Whether a network is MONAI's and its definition says all: no code, no other reference."""
+    options = {name: value for name, value in network.items() if value != "@window"}
+    made_by = str(options.pop("_target_", ""))
+    text = json.dumps(options)
+    return made_by.startswith("monai.") and not set(text) & set("$@%") and "_target_" not in text
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class Segmenter:
                 torch.cuda.empty_cache()
 
     def _smaller_plan(self, error: BaseException) -> MemoryPlan:
-        plan = self._plan.smaller()
+        plan = None if self._parts.sliding is None else self._plan.smaller()
         if plan is None:
             window = "x".join(str(n) for n in self.window)
             raise BundleError(

@@ -24,7 +24,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise BundleError(f"No weights at {path}; name a file with --weights.")
-    _require_recorded_hash(path)
+    require_recorded_hash(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -67,7 +67,12 @@ def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
-def _require_recorded_hash(path: Path) -> None:
+def require_recorded_hash(path: Path) -> None:
+    """Refuse weights that are not those that the `.json` of the same name records, if it does.
+
+    Raises:
+        BundleError: the SHA-256 differs.
+    """
     record = record_beside(path)
     if "sha256" in record and record["sha256"] != sha256(path):
         raise BundleError(

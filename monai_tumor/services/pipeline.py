@@ -7,12 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_tumor.dicom import Exported
 from monai_tumor.errors import DependencyError, DicomError, MonaiTumorError
 from monai_tumor.files import printable
-from monai_tumor.inference import SegmentationResult, Segmenter
 from monai_tumor.labels import Region
 from monai_tumor.report.study_report import write_report
 from monai_tumor.services.export import export_mask
@@ -21,6 +20,9 @@ from monai_tumor.services.opening import OpenedStudy, Preparation, open_study
 from monai_tumor.services.places import Place
 from monai_tumor.services.segmentation_run import Failure, Written
 from monai_tumor.services.sources import Found
+
+if TYPE_CHECKING:
+    from monai_tumor.inference import SegmentationResult, Segmenter
 
 _LOG = logging.getLogger(__name__)
 _LONGEST = 2000  # characters of a message
@@ -59,7 +61,6 @@ class Pipeline:
     """Reading, the network and writing, each in its own thread.
 
     Attributes:
-        segmenter: the network.
         output: folder of all results.
         scratch: a folder on the same disk; each study has one of its own in it, while it lasts.
         preparation: what may be done to the images.
@@ -67,35 +68,66 @@ class Pipeline:
         series: modality -> DICOM series to take for it.
     """
 
-    segmenter: Segmenter
     output: Path
     scratch: Path
     preparation: Preparation
     outputs: Outputs
     series: Mapping[str, str]
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Written | Failure]]:
-        """Each task with what was written, or with why nothing was; in the order given."""
+    def open(self, found: Found) -> OpenedStudy:
+        """A study in memory; this needs no network, and may be done before there is one.
+
+        Raises:
+            InputError: a report would be written over what is not ours.
+            StudyError, DicomError: it cannot be read or prepared.
+        """
+        report = [f"{found.name}/report.{kind}" for kind in ("html", "json") if self.outputs.report]
+        Place(self.output, found.name).require_free(report, found.key)
+        source = four_images(found, self.scratch / found.name, self.series)
+        return open_study(source, self._made(found.name) / found.name, self.preparation)
+
+    def run(
+        self,
+        segmenter: "Segmenter",
+        tasks: Sequence[Task],
+        opened: dict[str, Future[OpenedStudy]],
+    ) -> Iterator[tuple[Task, Written | Failure]]:
+        """Each task with what was written, or with why nothing was; in the order given.
+
+        Args:
+            segmenter: the network.
+            tasks: studies.
+            opened: those that `open` is at work on already, by name; each is taken out.
+        """
+
+        def read(task: Task) -> tuple[OpenedStudy, dict[str, Any]]:
+            ahead = opened.pop(task.name, None)
+            study = self.open(task.found) if ahead is None else ahead.result()
+            return study, segmenter.prepare(study.item)
+
+        def write(task: Task, study: OpenedStudy, predicted: Mapping[str, Any]) -> Written:
+            result = segmenter.finish(predicted, probabilities=self.outputs.probabilities)
+            return self._write(task, study, result)
+
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            reading = [reader.submit(self._read, task) for task in tasks[:1]]
+            reading = [reader.submit(read, task) for task in tasks[:1]]
             writing: list[tuple[Task, Future[Written]]] = []
             for number, task in enumerate(tasks):
-                read = attempt(task.name, reading.pop(0).result)
+                ready = attempt(task.name, reading.pop(0).result)
                 reading += [
-                    reader.submit(self._read, following)
-                    for following in tasks[number + 1 : number + 2]
+                    reader.submit(read, following) for following in tasks[number + 1 : number + 2]
                 ]
-                predicted = read
-                if not isinstance(read, Failure):
-                    opened, prepared = read
-                    predicted = attempt(task.name, partial(self.segmenter.predict, prepared))
+                predicted = ready
+                if not isinstance(ready, Failure):
+                    study, prepared = ready
+                    predicted = attempt(task.name, partial(segmenter.predict, prepared))
                 while writing:
                     earlier, future = writing.pop()
                     yield earlier, self._ended(earlier, attempt(earlier.name, future.result))
                 if isinstance(predicted, Failure):
                     yield task, self._ended(task, predicted)
                 else:
-                    writing.append((task, writer.submit(self._write, task, opened, predicted)))
+                    writing.append((task, writer.submit(write, task, study, predicted)))
             for earlier, future in writing:
                 yield earlier, self._ended(earlier, attempt(earlier.name, future.result))
 
@@ -103,21 +135,13 @@ class Pipeline:
         shutil.rmtree(self.scratch / task.name, ignore_errors=True)
         return result
 
-    def _made(self, task: Task) -> Path:
+    def _made(self, name: str) -> Path:
         """The folder in which the result of a study is made, laid out as the output is."""
-        return self.scratch / task.name / "made"
+        return self.scratch / name / "made"
 
-    def _read(self, task: Task) -> tuple[OpenedStudy, dict[str, Any]]:
-        report = [f"{task.name}/report.{kind}" for kind in ("html", "json") if self.outputs.report]
-        Place(self.output, task.name).require_free(report, task.found.key)
-        source = four_images(task.found, self.scratch / task.name, self.series)
-        opened = open_study(source, self._made(task) / task.name, self.preparation)
-        return opened, self.segmenter.prepare(opened.item)
-
-    def _write(self, task: Task, opened: OpenedStudy, predicted: Mapping[str, Any]) -> Written:
+    def _write(self, task: Task, opened: OpenedStudy, result: "SegmentationResult") -> Written:
         """All files of a study, first where they are made, then in their place."""
-        place, made = Place(self.output, task.name), Place(self._made(task), task.name)
-        result = self.segmenter.finish(predicted, probabilities=self.outputs.probabilities)
+        place, made = Place(self.output, task.name), Place(self._made(task.name), task.name)
         more = {} if opened.prepared is None else {"prepared": opened.prepared.as_dict()}
         result.save(made.output, task.name, **more)
         if self.outputs.report:
@@ -150,7 +174,7 @@ class Pipeline:
         )
 
 
-def _export(made: Place, opened: OpenedStudy, result: SegmentationResult) -> Exported:
+def _export(made: Place, opened: OpenedStudy, result: "SegmentationResult") -> Exported:
     origin = opened.source.origin
     assert origin is not None
     target = next(s for s in origin.series.values() if s.path == result.reference)

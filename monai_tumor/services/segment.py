@@ -6,15 +6,15 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai_tumor.data.study import Study
 from monai_tumor.dicom import DicomStudy
 from monai_tumor.errors import InputError, MonaiTumorError, SchemeError
 from monai_tumor.files import printable, write_json
-from monai_tumor.inference import SegmentationResult, Segmenter
 from monai_tumor.labels import modality
 from monai_tumor.locks import locked
 from monai_tumor.services.four_images import four_images
@@ -23,6 +23,9 @@ from monai_tumor.services.pipeline import Outputs, Pipeline, Task
 from monai_tumor.services.places import Place, emptied
 from monai_tumor.services.segmentation_run import SegmentationPlan, SegmentationRun, Written
 from monai_tumor.services.sources import Found, find_sources
+
+if TYPE_CHECKING:
+    from monai_tumor.inference import SegmentationResult, Segmenter
 
 __all__ = ["Outputs", "plan", "segment", "segment_all"]
 
@@ -39,7 +42,7 @@ def segment(
     probabilities: bool = False,
     preparation: Preparation | None = None,
     **options: Any,
-) -> SegmentationResult:
+) -> "SegmentationResult":
     """One study, segmented in memory: `segment("BraTS-GLI-00001-000").save("results")`.
 
     Args:
@@ -73,7 +76,7 @@ def segment(
     with tempfile.TemporaryDirectory() as scratch:
         source = four_images(sources.found[0], Path(scratch))
         opened = open_study(source, Path(scratch) / "study", preparation or Preparation())
-        return Segmenter(bundle, **options)(opened.item, probabilities=probabilities)
+        return _segmenter(bundle, options)(opened.item, probabilities=probabilities)
 
 
 def plan(
@@ -113,7 +116,7 @@ def segment_all(
     modalities: str | None = None,
     section: str | None = None,
     series: Mapping[str, str] | None = None,
-    bundle: str | Path | Segmenter = "brats_ensemble",
+    bundle: "str | Path | Segmenter" = "brats_ensemble",
     preparation: Preparation | None = None,
     outputs: Outputs | None = None,
     resume: bool = False,
@@ -157,19 +160,23 @@ def segment_all(
     sources = find_sources(inputs, roles, modalities=modalities, section=section)
     _require_apart(output, sources.found)
     request = {"preparation": preparation.request(), "outputs": asdict(outputs)}
+    done: dict[str, Written] = {}
+    defects: list[str] = []
     with locked(output, "segments into"):
-        segmenter = bundle if isinstance(bundle, Segmenter) else Segmenter(bundle, **options)
-        request |= {"segmenter": segmenter.provenance, "series": dict(series or {})}
-        tasks = [Task(found, _digest(found, request)) for found in sources.found]
-        kept = {t.name for t in tasks if resume and Place(output, t.name).holds(t.request)}
-        waiting = [task for task in tasks if task.name not in kept]
-        done: dict[str, Written] = {}
-        errors = _Errors(output, sources.errors)
-        defects: list[str] = []
         scratch = emptied(output / _SCRATCH)
-        pipeline = Pipeline(segmenter, output, scratch, preparation, outputs, series or {})
+        pipeline = Pipeline(output, scratch, preparation, outputs, series or {})
         try:
-            for number, (task, result) in enumerate(pipeline.run(waiting), start=len(kept) + 1):
+            with ThreadPoolExecutor(1) as reader:  # while PyTorch is imported, which takes as long
+                ahead = [] if resume else sources.found[:1]
+                opened = {found.name: reader.submit(pipeline.open, found) for found in ahead}
+                segmenter = _segmenter(bundle, options)
+            request |= {"segmenter": segmenter.provenance, "series": dict(series or {})}
+            tasks = [Task(found, _digest(found, request)) for found in sources.found]
+            kept = {t.name for t in tasks if resume and Place(output, t.name).holds(t.request)}
+            waiting = [task for task in tasks if task.name not in kept]
+            errors = _Errors(output, sources.errors)
+            results = pipeline.run(segmenter, waiting, opened)
+            for number, (task, result) in enumerate(results, start=len(kept) + 1):
                 if isinstance(result, Written):
                     done[task.name] = result
                 else:
@@ -181,6 +188,13 @@ def segment_all(
             shutil.rmtree(scratch, ignore_errors=True)
     names = tuple(task.name for task in tasks if task.name in kept)
     return SegmentationRun(output, done, names, errors.lines, tuple(defects))
+
+
+def _segmenter(bundle: "str | Path | Segmenter", options: Mapping[str, Any]) -> "Segmenter":
+    """Its import is PyTorch's, so it stands where something else can be done meanwhile."""
+    from monai_tumor.inference import Segmenter
+
+    return bundle if isinstance(bundle, Segmenter) else Segmenter(bundle, **options)
 
 
 class _Errors:

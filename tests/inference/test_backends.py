@@ -1,5 +1,6 @@
 """OpenVINO in PyTorch's place: the same answer, cached by what it was made of."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from monai_tumor.labels import REGIONS, to_regions
 from monai_tumor.metrics.segmentation import dice
 from monai_tumor.networks import MeanEnsemble
 from monai_tumor.networks.precision import cpu_has_bf16
+from monai_tumor.paths import BUNDLES
 
+ROOT = BUNDLES.parent
 CPU = torch.device("cpu")
 SHAPE = (4, 16, 16, 16)
 
@@ -95,6 +98,17 @@ thread.join()
 os.kill(os.getpid(), signal.SIGTERM)
 """
 
+AT_HOME = """
+import sys, torch
+from pathlib import Path
+from monai.networks.nets import SegResNet
+from monai_tumor.inference.backends import in_openvino
+
+made = SegResNet(blocks_down=(1, 1), blocks_up=(1,), in_channels=4, out_channels=3).eval()
+run = in_openvino(made, (4, 16, 16, 16), bf16=False, cache=Path(sys.argv[1]))
+print(tuple(run(torch.zeros(1, 4, 16, 16, 16)).shape))
+"""
+
 
 class TestWithOpenVino:
     @pytest.fixture(autouse=True)
@@ -106,6 +120,16 @@ class TestWithOpenVino:
         command = [sys.executable, "-W", "ignore", "-c", DROPPED_ELSEWHERE, str(tmp_path)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the home folder has another name")
+    def test_it_leaves_nothing_in_the_home_folder(self, tmp_path):
+        """OpenVINO's own import writes a client's number for Google Analytics there."""
+        command = [sys.executable, "-W", "ignore", "-c", AT_HOME, str(tmp_path / "cache")]
+        environment = os.environ | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+        (tmp_path / "home").mkdir()
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout) == (0, "(1, 3, 16, 16, 16)\n"), ended.stderr
+        assert not list((tmp_path / "home").iterdir())
 
     def test_one_network_and_several_windows_at_once(self, tmp_path):
         made = network().to(memory_format=torch.channels_last_3d)

@@ -1,5 +1,8 @@
 """Inference without MONAI: the same answer, and MONAI wherever a bundle says anything else."""
 
+import hashlib
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from monai_tumor.bundles import bundle_names
 from monai_tumor.data import inference_items
 from monai_tumor.data.phantom import make_phantom, write_phantoms
 from monai_tumor.errors import BundleError, StudyError
-from monai_tumor.inference import Segmenter, direct
+from monai_tumor.inference import Segmenter, backends, direct
 from monai_tumor.paths import BUNDLES
 
 ROOT = BUNDLES.parent
@@ -112,6 +115,9 @@ def test_every_shipped_bundle_has_the_recipe(bundle):
         ("network", "$monai_tumor.networks.with_dropout(@network_def)"),
         ("load", []),
         ("weights", "model.pt"),
+        ("modalities", ["t1c", "t1n", "t2w", "t2f"]),
+        ("device", "$torch.device('mps')"),
+        ("provenance", {"_target_": "builtins.dict"}),
     ],
 )
 def test_a_bundle_that_says_anything_else_is_left_to_monai(tiny_bundle, tmp_path, key, value):
@@ -123,6 +129,36 @@ def test_a_bundle_that_says_anything_else_is_left_to_monai(tiny_bundle, tmp_path
     assert direct.recipe(folder, trust=True) is None
 
 
+def changed(bundle, folder, **changes):
+    """A bundle with other metadata."""
+    folder = shutil.copytree(bundle, folder)
+    path = folder / "configs" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+@pytest.mark.parametrize("option", ["@act", "$torch.nn.ReLU", "%_meta_::act", {"_target_": "x"}])
+def test_a_network_that_its_definition_does_not_tell_whole_is_left_to_monai(
+    tiny_bundle, tmp_path, option
+):
+    """What it refers to would not be in the key of the cache."""
+    network = {"_target_": "monai.networks.nets.SegResNet", "in_channels": 4}
+    same = changed(tiny_bundle, tmp_path / "same", network_def=network | {"img_size": "@window"})
+    assert direct.recipe(same, trust=True) is not None
+    other = changed(tiny_bundle, tmp_path / "other", network_def=network | {"act": option})
+    assert direct.recipe(other, trust=True) is None
+
+
+def test_an_ensemble_of_another_kind_is_left_to_monai(tiny_bundle, tmp_path):
+    ours = BUNDLES / "brats_ensemble"
+    assert direct.recipe(changed(ours, tmp_path / "same"), trust=True) is not None
+    vote = {"_target_": "elsewhere.MajorityVote", "bundles": "@members", "window": "@window"}
+    one = ["brats_segresnet"]
+    for number, other in enumerate(({"network_def": vote}, {"members": one}, {"spacing": [1] * 3})):
+        folder = changed(ours, tmp_path / str(number), **other)
+        assert direct.recipe(folder, trust=True) is None
+
+
 def test_a_bundle_of_others_needs_trust(tiny_bundle):
     assert direct.recipe(tiny_bundle) is None
     assert direct.recipe(tiny_bundle, trust=True) is not None
@@ -130,24 +166,155 @@ def test_a_bundle_of_others_needs_trust(tiny_bundle):
         direct.recipe("nowhere")
 
 
-def test_other_weights_another_network_or_damage_are_not_taken_from_the_cache(
-    both, tiny_bundle, tmp_path
+@pytest.fixture(scope="module")
+def filled(tiny_bundle, tmp_path_factory):
+    """A cache with what one run keeps."""
+    cache = tmp_path_factory.mktemp("filled")
+    Segmenter(tiny_bundle, cache=cache, **OPTIONS)
+    return cache
+
+
+def test_other_weights_and_weights_of_ones_own_have_keys_of_their_own(
+    filled, tiny_bundle, tmp_path
 ):
-    """Each has a key of its own; what is not whole is made again."""
-    cache = tmp_path / "cache"
-    assert not is_direct(Segmenter(tiny_bundle, cache=cache, **OPTIONS))
+    cache = shutil.copytree(filled, tmp_path / "cache")
+    own = tmp_path / "own.safetensors"
+    content = bytearray((tiny_bundle / "models" / "model.safetensors").read_bytes())
+    own.write_bytes(content)
+    assert is_direct(Segmenter(tiny_bundle, weights=own, cache=cache, **OPTIONS))
+    content[-1] ^= 1
+    own.write_bytes(content)
+    assert not is_direct(Segmenter(tiny_bundle, weights=own, cache=cache, **OPTIONS))
+    assert is_direct(Segmenter(tiny_bundle, weights=own, cache=cache, **OPTIONS))
+
+
+def test_weights_that_are_not_those_recorded_are_refused_by_both(filled, tiny_bundle, tmp_path):
+    own = tmp_path / "own.safetensors"
+    shutil.copy(tiny_bundle / "models" / "model.safetensors", own)
+    own.with_suffix(".json").write_text(json.dumps({"sha256": "0" * 64}))
+    for cache in (filled, tmp_path / "empty"):
+        with pytest.raises(BundleError, match=r"not the file that own\.json records"):
+            Segmenter(tiny_bundle, weights=own, cache=cache, **OPTIONS)
+
+
+def an_entry(change):
+    """A change of the JSON that names the networks kept."""
+
+    def damage(cache):
+        [entry] = cache.glob("kept/*.json")
+        entry.write_text(change(entry.read_text()))
+
+    return damage
+
+
+def a_file(name, change):
+    def damage(cache):
+        [path] = cache.rglob(name)
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def of_another_version(cache):
+    """Whole by its hash, and nothing that PyTorch reads."""
     [model] = cache.rglob("model.pt")
-    content = model.read_bytes()
-    other = shutil.copytree(tiny_bundle, tmp_path / "other")
-    weights = other / "models" / "model.safetensors"
-    changed = bytearray(weights.read_bytes())
-    changed[-1] ^= 1
-    weights.write_bytes(changed)
-    assert not is_direct(Segmenter(other, cache=cache, **OPTIONS))
-    model.write_bytes(content[:-1])
+    model.write_bytes(b"another format")
+    record = {"model.pt": hashlib.sha256(b"another format").hexdigest()}
+    (model.parent / "model.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        a_file("model.pt", lambda content: content[:-1]),
+        a_file("model.pt", lambda content: b""),
+        a_file("model.json", lambda content: b"{}"),
+        an_entry(lambda text: text[:20]),
+        an_entry(lambda text: ""),
+        an_entry(lambda text: json.dumps({"members": ["../../elsewhere"]})),
+        an_entry(lambda text: json.dumps({"members": []})),
+        an_entry(lambda text: json.dumps({"members": 2 * json.loads(text)["members"]})),
+    ],
+)
+def test_what_is_damaged_is_made_anew_and_said(filled, tiny_bundle, tmp_path, damage, caplog):
+    cache = shutil.copytree(filled, tmp_path / "cache")
+    damage(cache)
     assert not is_direct(Segmenter(tiny_bundle, cache=cache, **OPTIONS))
-    assert model.read_bytes() != content[:-1]
+    [line] = [r.getMessage() for r in caplog.records if r.name.endswith("backends")]
+    assert "is made anew" in line
     assert is_direct(Segmenter(tiny_bundle, cache=cache, **OPTIONS))
+
+
+def test_what_cannot_be_read_though_it_is_whole_is_left_to_monai(
+    filled, tiny_bundle, tmp_path, caplog
+):
+    cache = shutil.copytree(filled, tmp_path / "cache")
+    of_another_version(cache)
+    assert not is_direct(Segmenter(tiny_bundle, cache=cache, **OPTIONS))
+    assert "cannot be used and is made anew" in caplog.text
+
+
+def test_a_trace_that_answers_otherwise_is_not_kept(tmp_path, caplog):
+    class Twofold(torch.nn.Module):
+        def forward(self, x):
+            return 2 * x if x.any() else x  # a trace holds one of the two
+
+    backends.keep_network(Twofold(), (1, 4, 4, 4), "torch", "0" * 64, cache=tmp_path)
+    assert "its trace gives another answer" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+# A first run whose files may have no more than so many bytes, as on a full disk.
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from monai_tumor.inference import Segmenter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+Segmenter(sys.argv[1], cache=Path(sys.argv[2]), trust=True, device="cpu", backend=sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_a_full_disk_costs_time_alone(tiny_bundle, tmp_path, backend):
+    """PyTorch ends the process where it cannot write a file to its end."""
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    arguments = [sys.executable, "-W", "ignore", "-c", ON_A_FULL_DISK, tiny_bundle, tmp_path]
+    done = subprocess.run([*arguments, backend], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "is not cached" in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_of_two_that_keep_the_same_at_once_the_first_stays(filled, tmp_path):
+    cache = shutil.copytree(filled, tmp_path / "cache")
+    [folder] = (cache / "torch").iterdir()
+
+    def save(temporary):
+        (temporary / "model.pt").write_bytes(b"the second's")
+
+    backends._keep(torch.nn.Identity(), save, folder, ("model.pt",))
+    assert list((cache / "torch").iterdir()) == [folder]
+    assert (folder / "model.pt").read_bytes() != b"the second's"
+
+
+def test_the_cache_has_an_end(tmp_path):
+    """The latest used stay; what a killed run left goes with the others."""
+
+    def save(temporary):
+        (temporary / "model.pt").write_bytes(b"a network")
+
+    (tmp_path / ".tmp-killed").mkdir()
+    os.utime(tmp_path / ".tmp-killed", (1, 1))
+    for number in range(20):
+        backends._keep(torch.nn.Identity(), save, tmp_path / f"{number:02}", ("model.pt",))
+        os.utime(tmp_path / f"{number:02}", (number + 2, number + 2))
+        if number == 10:
+            assert backends._is_whole(tmp_path / "00", ("model.pt",))  # used
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["00", *(f"{n:02}" for n in range(5, 20))]
 
 
 @pytest.mark.parametrize("options", [{"tta": True}, {"max_memory": "8GB"}])
