@@ -132,8 +132,9 @@ class Classifier:
         trust: bool = False,
     ) -> None:
         folder = bundle_dir(str(bundle))
-        single = weights is None or isinstance(weights, str | Path)
-        given = [weights] if single else list(weights)
+        given: Sequence[Path | str | None] = (
+            [weights] if weights is None or isinstance(weights, str | Path) else weights
+        )
         run = Path("runs") / folder.name
         options = {"device": _device(device), "trust": trust}
         files = [weights_file(folder, one, run) for one in given]

@@ -52,8 +52,8 @@ class Predictions:
             )
         if not np.isfinite(self.logits).all():
             raise InputError("Some logits are not finite; the network or its weights are damaged.")
-        beside = (self.names, self.groups, self.leaks, self.neighbours, self.frames)
-        beside += (*self.columns.values(),)
+        own = (self.names, self.groups, self.leaks, self.neighbours, self.frames)
+        beside = (*own, *self.columns.values())
         if any(one is not None and len(one) not in (0, count) for one in beside):
             raise InputError(
                 "Names, groups, leaks, neighbours, columns or frames are not those of"

@@ -126,14 +126,14 @@ def test_a_training_is_trusted_only_where_all_is_as_it_was(script, tmp_path, mon
     assert runs == ["training", "evaluating", "evaluating"]
     with pytest.raises(TrainingError, match=r"groups/0 was made otherwise \(minutes differ from"):
         train(minutes=2.0)
-    with pytest.raises(TrainingError, match=r"max_epochs differ from its recipe\.json; give an"):
+    with pytest.raises(TrainingError, match=r"\(max_epochs differ from its recipe\.json\)"):
         train(options={"size": 32, "max_epochs": 3})
-    with pytest.raises(TrainingError, match=r"otherwise \(configs, "):
+    with pytest.raises(TrainingError, match=r"otherwise \(amp, configs differ"):
         train(network="two_convolutions", options={"size": 32, "max_epochs": 2, "amp": False})
     with pytest.raises(TrainingError, match=r"otherwise \(studies, validation differ"):
         train(options={"size": 32, "max_epochs": 2, "validation": 0.3})
     (data / "Training" / CLASSES[0] / "0.png").rename(data / "Training" / CLASSES[0] / "z.png")
-    with pytest.raises(TrainingError, match=r"otherwise \(data, studies differ"):
+    with pytest.raises(TrainingError, match=r"otherwise \(data differ"):
         train()
     (data / "Training" / CLASSES[0] / "z.png").rename(data / "Training" / CLASSES[0] / "0.png")
     (tmp_path / "out" / "groups" / "0" / "recipe.json").unlink()
