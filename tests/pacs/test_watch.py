@@ -295,7 +295,7 @@ def test_an_interrupt_on_a_full_disk_ends_it(tmp_path, monkeypatch, error):
         raise error(os.strerror(28))
 
     def interrupt(study, output):
-        monkeypatch.setattr("monai_tumor.pacs.watch.write_json", full)
+        monkeypatch.setattr(sys.modules["monai_tumor.pacs.watch"], "write_json", full)
         raise KeyboardInterrupt
 
     watched = watch(tmp_path / "spool", interrupt, WatchOptions(node("WATCH")))
