@@ -200,6 +200,39 @@ def test_interrupted(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["segment", "x", "-o", "y", "--series", "t1c=A", "--series", "t1c=B"], "--series"),
+        (["pacs", "find", "A@127.0.0.1:1", "-k", "PatientID=A", "-k", "PatientID=B"], "-k"),
+    ],
+)
+def test_two_values_for_one_key_are_refused_in_one_line(command, said, capsys):
+    assert main(command) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said} was given for '")
+    assert "twice, 'A' and 'B'; give one." in line
+
+
+@pytest.mark.parametrize("given", ["", "t1c", "=A", "t1c="])
+def test_half_a_pair_is_refused(given, capsys):
+    assert main(["segment", "x", "-o", "y", "--series", given]) == 4
+    assert capsys.readouterr().err == f"error: --series takes ROLE=UID, found {given!r}.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+def test_a_result_that_cannot_be_printed_is_one_line(tmp_path):
+    make_phantom_study = [sys.executable, "-m", "monai_tumor.cli", "phantoms", "--count", "1"]
+    command = [*make_phantom_study, "--size", "small", "-o", str(tmp_path / "out")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: The work is done, but its result cannot be printed: No space")
+
+
 def test_help_and_version_load_nothing_heavy():
     code = (
         "import sys, monai_tumor.cli as c\n"

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any
 
@@ -55,11 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(result: Any, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))
-    else:
-        print(result)
-    sys.stdout.flush()
+    try:
+        if as_json:
+            print(json.dumps(result.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print(result)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk
+        with suppress(OSError):
+            sys.stdout.close()  # which would be tried again at the end
+        raise MonaiTumorError(
+            f"The work is done, but its result cannot be printed: {error.strerror}."
+        ) from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,7 @@
 """What a command is, and what several of them share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,31 @@ def some_path(text: str) -> Path:
     return Path(text)
 
 
-def pair(text: str, option: str, form: str) -> tuple[str, str]:
-    """Both sides of `KEY=VALUE`."""
-    key, _, value = text.partition("=")
-    if not key or not value:
-        raise InputError(f"{option} takes {form}, found {text!r}.")
-    return key, value
+def pairs(
+    given: Iterable[str], option: str, form: str, *, may_be_empty: bool = False
+) -> dict[str, str]:
+    """Both sides of each `KEY=VALUE` that `option` was given.
+
+    Args:
+        given: what stood behind the option, each time.
+        option: for messages.
+        form: for messages, such as `ROLE=UID`.
+        may_be_empty: whether a value may be.
+
+    Raises:
+        InputError: one has another form, or two have one key.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not key or not sign or not (value or may_be_empty):
+            raise InputError(f"{option} takes {form}, found {text!r}.")
+        if key in found:
+            raise InputError(
+                f"{option} was given for {key!r} twice, {found[key]!r} and {value!r}; give one."
+            )
+        found[key] = value
+    return found
 
 
 def no_arguments(parser: argparse.ArgumentParser) -> None:

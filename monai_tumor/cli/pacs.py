@@ -5,12 +5,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_tumor.cli.command import Command
+from monai_tumor.cli.command import Command, pairs
 from monai_tumor.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,9 +144,8 @@ def _echo(options: argparse.Namespace) -> Any:
 def _find(options: argparse.Namespace) -> Any:
     from monai_tumor.pacs import Level, Query, find
 
-    match = dict(key.partition("=")[::2] for key in options.key)
-    if not all("=" in key for key in options.key):
-        raise InputError("-k takes KEYWORD=VALUE, such as PatientID=123.")
+    form = "KEYWORD=VALUE, such as PatientID=123"
+    match = pairs(options.key, "-k", form, may_be_empty=True)
     query = Query(match, Level(options.level), options.limit)
     return find(options.address, query, _access(options))
 
@@ -199,7 +198,8 @@ def _watch(options: argparse.Namespace) -> Any:
 
 
 def _log(event: "Event") -> None:
-    print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a log on a full disk must not end the watcher
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {event}", file=sys.stderr, flush=True)
 
 
 @contextmanager

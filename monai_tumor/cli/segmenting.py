@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai_tumor.cli.command import Command, no_arguments, pair, some_path
+from monai_tumor.cli.command import Command, no_arguments, pairs, some_path
 from monai_tumor.cli.steps import Steps
 from monai_tumor.labels import SCHEMES
 
@@ -106,7 +106,7 @@ def _segment(options: argparse.Namespace) -> Any:
 
     roles = {role: getattr(options, role) for role in _ROLES}
     given = {role: path for role, path in roles.items() if path is not None}
-    series = dict(pair(one, "--series", "ROLE=UID") for one in options.series)
+    series = pairs(options.series, "--series", "ROLE=UID")
     sources = {
         "roles": given,
         "modalities": options.modalities,

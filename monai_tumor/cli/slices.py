@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from monai_tumor.cli.command import Command, pair
+from monai_tumor.cli.command import Command, pairs
 from monai_tumor.cli.steps import Steps
 
 
@@ -32,7 +32,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
 def _audit(options: argparse.Namespace) -> Any:
     from monai_tumor.data.slices import audit
 
-    rename = dict(pair(one, "--rename", "CLASS=NAME") for one in options.rename)
+    rename = pairs(options.rename, "--rename", "CLASS=NAME")
     with Steps("reading slices") as steps:
         found = audit(options.paths, patient=options.patient, rename=rename, on_read=steps.advance)
     if options.output is not None:

@@ -282,7 +282,7 @@ class _Work:
             self._fail(study, notes, f"{kind}{one_line(error)}")
             return
         except BaseException:  # an interrupt is not the study's fault
-            with suppress(InputError):
+            with suppress(InputError, OSError):  # on a full disk it counts as an attempt
                 _Notes(notes.attempts - 1).save(folder)
             raise
         notes.save(folder)

@@ -1,5 +1,6 @@
 """`monai-tumor pacs` as a user types it: output, exit codes, messages."""
 
+import io
 import json
 import os
 import signal
@@ -95,6 +96,21 @@ def test_watch_segments_until_it_is_terminated(pacs, tmp_path, capsys, monkeypat
     output = capsys.readouterr()
     assert output.out == "1 studies done, 0 failed; 0 waiting\n"
     assert f"study {pacs.uid}: processing" in output.err
+
+
+def test_a_log_on_a_full_disk_does_not_end_the_watcher(tmp_path, capsys, monkeypatch):
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    def interrupt(study, output):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("monai_tumor.services.watch.segmenting", lambda *_, **__: interrupt)
+    monkeypatch.setattr(sys, "stderr", Full())
+    (tmp_path / "spool" / "processing" / "1.2" / "instances").mkdir(parents=True)
+    assert main(["pacs", "watch", str(node("WATCH")), "--spool", str(tmp_path / "spool")]) == 0
+    assert capsys.readouterr().out == "0 studies done, 0 failed; 1 waiting\n"
 
 
 def _sent(listen, folder) -> bool:

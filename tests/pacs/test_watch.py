@@ -286,6 +286,23 @@ def test_a_study_that_a_full_disk_kept_from_its_results_is_no_failed_one(tmp_pat
     assert len([line for line in watching.lines if "put off, and tried again" in line]) == 1
 
 
+@pytest.mark.parametrize("error", [OSError, InputError])
+def test_an_interrupt_on_a_full_disk_ends_it(tmp_path, monkeypatch, error):
+    instances = tmp_path / "spool" / "processing" / "1.2" / "instances"
+    instances.mkdir(parents=True)
+
+    def full(path, content):
+        raise error(os.strerror(28))
+
+    def interrupt(study, output):
+        monkeypatch.setattr(sys.modules["monai_tumor.pacs.watch"], "write_json", full)
+        raise KeyboardInterrupt
+
+    watched = watch(tmp_path / "spool", interrupt, WatchOptions(node("WATCH")))
+    assert (watched.done, watched.failed, watched.waiting) == (0, 0, 1)
+    assert instances.is_dir()
+
+
 def test_what_one_study_cannot_do_keeps_no_other_waiting(tmp_path, monkeypatch):
     first, files = study(tmp_path / "in")
     _, others = study(tmp_path / "other")
