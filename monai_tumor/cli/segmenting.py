@@ -47,7 +47,14 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=some_path, required=True, help="folder for the results"
     )
-    parser.add_argument("--bundle", default="brats_ensemble", help="by name (brats_ensemble)")
+    parser.add_argument(
+        "--bundle", default="brats_ensemble", help="by name, or a folder (brats_ensemble)"
+    )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run a bundle that is not shipped; it can do whatever you can do",
+    )
     parser.add_argument("--weights", type=some_path, help="a file; by default the bundle's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument("--backend", choices=["auto", "torch", "openvino"], default="auto")
@@ -134,6 +141,7 @@ def _segment(options: argparse.Namespace) -> Any:
                 probabilities=options.probabilities,
             ),
             bundle=options.bundle,
+            trust=options.trust,
             weights=options.weights,
             device=options.device,
             backend=options.backend,

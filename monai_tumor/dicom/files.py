@@ -10,7 +10,7 @@ import shutil
 import warnings
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -94,7 +94,15 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def find(inputs: Iterable[Path], scratch: Path | None, limits: Limits) -> list[Source]:
+OnRefused = Callable[[Path, RefusalError], None]
+
+
+def find(
+    inputs: Iterable[Path],
+    scratch: Path | None,
+    limits: Limits,
+    on_refused: OnRefused | None = None,
+) -> list[Source]:
     """Every file of `inputs` that may be DICOM, in a stable order, each once.
 
     Args:
@@ -102,15 +110,16 @@ def find(inputs: Iterable[Path], scratch: Path | None, limits: Limits) -> list[S
         scratch: an empty folder that archives are unpacked into; the caller removes it. Without
             one an archive is a file like the others.
         limits: bounds on what is read.
+        on_refused: told of a folder below an input that cannot be read; the rest goes on.
 
     Raises:
-        RefusalError: an input does not exist, is unsafe or too large.
+        RefusalError: an input does not exist, cannot be read, is unsafe or too large.
     """
     found: dict[Path, Source] = {}
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            sources = _walk(path.resolve(), path.resolve(), scratch, limits, 0)
+            sources = _walk(path.resolve(), path.resolve(), scratch, limits, 0, on_refused)
         elif path.is_file():
             sources = _file(path, scratch, limits)
         else:
@@ -152,20 +161,34 @@ def _file(path: Path, scratch: Path | None, limits: Limits) -> Iterator[Source]:
 
 
 def _walk(
-    folder: Path, root: Path, scratch: Path | None, limits: Limits, depth: int
+    folder: Path,
+    root: Path,
+    scratch: Path | None,
+    limits: Limits,
+    depth: int,
+    on_refused: OnRefused | None,
 ) -> Iterator[Source]:
     if depth > limits.folder_depth:
         raise RefusalError(
             Reason.NESTED_TOO_DEEP, f"Folders nest over {limits.folder_depth} deep in {root.name}/."
         )
-    for path in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        why = f"Folder {folder} cannot be read: {error.strerror}. Mend its permissions."
+        refusal = RefusalError(Reason.UNREADABLE, why)
+        if on_refused is None or folder == root:
+            raise refusal from error
+        on_refused(folder, refusal)
+        return
+    for path in entries:
         # One that leads to itself does not exist, and cannot be resolved.
         if path.is_symlink() and (
             path.is_dir() or not path.exists() or not path.resolve().is_relative_to(root)
         ):
             continue
         if path.is_dir():
-            yield from _walk(path, root, scratch, limits, depth + 1)
+            yield from _walk(path, root, scratch, limits, depth + 1, on_refused)
         elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
             yield from _archive(path, str(path.relative_to(root)), scratch, limits)
         elif (

@@ -5,7 +5,7 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,7 @@ from monai_tumor.dicom.files import (
     DAMAGED,
     FIRST_TAGS,
     Limits,
+    OnRefused,
     find,
     quiet,
     read_header,
@@ -69,7 +70,7 @@ class DicomStudy:
 def find_dicom_studies(
     path: Path,
     limits: Limits | None = None,
-    on_refused: Callable[[Path, RefusalError], None] | None = None,
+    on_refused: OnRefused | None = None,
 ) -> list[DicomStudy]:
     """Every study at or below `path`, in the order of their folders. Nothing is unpacked.
 
@@ -79,7 +80,7 @@ def find_dicom_studies(
     Args:
         path: a file, a folder, a zip archive or a DICOMDIR; below a folder also archives.
         limits: bounds on what is read.
-        on_refused: told of an archive below `path` that cannot be read; the rest goes on.
+        on_refused: told of an archive or folder below `path` that cannot be read.
 
     Raises:
         RefusalError: it does not exist, is unsafe or too large, or a file that is not DICOM.
@@ -123,10 +124,8 @@ def _study(uid: str, instances: list[_Instance]) -> DicomStudy:
     )
 
 
-def _instances(
-    path: Path, limits: Limits, on_refused: Callable[[Path, RefusalError], None] | None
-) -> Iterator[_Instance]:
-    for source in find([path], None, limits):
+def _instances(path: Path, limits: Limits, on_refused: OnRefused | None) -> Iterator[_Instance]:
+    for source in find([path], None, limits, on_refused):
         if source.archive:
             try:
                 yield from list(_members(source.path, limits))

@@ -22,6 +22,7 @@ import inspect
 import io
 import json
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -84,11 +85,15 @@ def choose(backend: str, device: torch.device) -> str:
 
 def cache_folder() -> Path:
     """Where this platform keeps what a program can make again."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user of a container that has neither name nor HOME
+        home = Path(os.devnull)  # in which nothing can be kept
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "monai_tumor"
+        return home / "Library" / "Caches" / "monai_tumor"
     if sys.platform == "win32":
-        return Path.home() / "AppData" / "Local" / "monai_tumor" / "Cache"
-    return Path.home() / ".cache" / "monai_tumor"
+        return home / "AppData" / "Local" / "monai_tumor" / "Cache"
+    return home / ".cache" / "monai_tumor"
 
 
 def in_openvino(

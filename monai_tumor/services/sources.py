@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,13 +129,16 @@ class _Finder:
         """Everything at or below `path`.
 
         Raises:
-            MonaiTumorError: it cannot be read, or holds nothing of use.
+            MonaiTumorError: it holds nothing of use.
+            OSError: it cannot be read.
         """
+        if path.is_dir():
+            os.scandir(path).close()
         if _is_datalist(path):
             for study in _listed(path, self.section):
                 self.add(study, path)
             return
-        dicom, refused = _dicom(path, lambda one, why: self.fail(one.stem, one.parent, why))
+        dicom, refused = _dicom(path, self.refuse)
         try:
             inventory = find_studies(path, modalities=self.modalities, keep_repeated=True)
         except InputError:
@@ -177,6 +181,10 @@ class _Finder:
     def fail(self, name: str, place: Path, why: object) -> None:
         """What cannot be segmented."""
         self.entries.append(_Entry(Named(name, place), place, printable(why, _LONGEST)))
+
+    def refuse(self, path: Path, why: InputError) -> None:
+        """An archive, or a folder, that cannot be read."""
+        self.fail(path.name if path.is_dir() else path.stem, _folder(path), why)
 
     def sources(self) -> Sources:
         """All, under names of their own; of several errors of one study the first."""

@@ -22,6 +22,7 @@ from monai_tumor.networks.precision import cpu_has_bf16
 from monai_tumor.paths import BUNDLES
 
 ROOT = BUNDLES.parent
+HOMES_CACHE = cache_folder  # before the tests have one of their own
 CPU = torch.device("cpu")
 SHAPE = (4, 16, 16, 16)
 
@@ -74,6 +75,15 @@ def test_what_cannot_be_chosen(installed):
 def test_the_platforms_own_cache(monkeypatch, platform, ending):
     monkeypatch.setattr(backends.sys, "platform", platform)
     assert cache_folder().as_posix().endswith(ending)
+
+
+def test_without_a_home_folder_nothing_is_kept(monkeypatch, caplog):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(backends.Path, "home", nowhere)
+    backends.keep_network(network(), SHAPE, "torch", "0" * 64, cache=HOMES_CACHE())
+    assert "SegResNet is not cached" in caplog.text
 
 
 # A signal to a thread that used an engine which another thread dropped.

@@ -1,6 +1,8 @@
 """What is found in the inputs of `segment`; no network, and images of a few voxels."""
 
+import errno
 import json
+import os
 import shutil
 
 import nibabel as nib
@@ -53,6 +55,36 @@ def test_errors_of_studies_of_one_name_have_names_of_their_own(tree):
     assert "no t1n (T1) and no t2f" in sources.errors["berlin_S"]
     make_study(tree / "berlin" / "S", "S")  # mended, it keeps its name
     assert found(find_sources([tree])) == ["berlin_S", "T"]
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """A folder that may not be read, also where root runs the tests."""
+
+    def close(folder):
+        def closing(look):
+            def guarded(path="."):
+                if str(path) == str(folder):
+                    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+                return look(path)
+
+            return guarded
+
+        monkeypatch.setattr(os, "scandir", closing(os.scandir))
+        monkeypatch.setattr(os, "listdir", closing(os.listdir))
+
+    return close
+
+
+def test_a_folder_that_cannot_be_read_is_one_error_and_keeps_nothing_else_out(tree, closed):
+    save_all(classic(Grid(count=2)), tree / "scanner")
+    closed(tree / "paris" / "T")
+    sources = find_sources([tree])
+    assert found(sources) == ["berlin_S", "paris_S", "scanner"]
+    assert list(sources.errors) == ["T"]
+    assert f"Folder {tree / 'paris' / 'T'} cannot be read: Permission den" in sources.errors["T"]
+    with pytest.raises(InputError, match=rf"Cannot read {tree / 'paris' / 'T'}: Permission denied"):
+        find_sources([tree / "paris" / "T"])
 
 
 def test_a_relative_path_names_the_study_after_its_folder(tree, monkeypatch):
