@@ -14,8 +14,8 @@ import monai_tumor
 from monai_tumor import cli
 from monai_tumor.data.phantom import make_phantom, write_dicom_phantom
 from monai_tumor.errors import BundleError, InputError, StudyError
+from monai_tumor.inference import segmenter as module
 from monai_tumor.locks import LOCK
-from monai_tumor.services import segment as module
 from monai_tumor.services.opening import Preparation
 from monai_tumor.services.segment import Outputs, plan, segment, segment_all
 
@@ -440,7 +440,8 @@ def test_command_line(studies, tmp_path, capsys, tiny_bundle, monkeypatch):
     class Tiny(module.Segmenter):
         def __init__(self, bundle, **more):
             assert bundle == "brats_ensemble"  # the default
-            super().__init__(tiny_bundle, trust=True, **more)
+            assert not more["trust"]
+            super().__init__(tiny_bundle, **more | {"trust": True})
 
     monkeypatch.setattr(module, "Segmenter", Tiny)
     (studies / "BraTS-GLI-00003-000" / "BraTS-GLI-00003-000-t2f.nii.gz").unlink()
