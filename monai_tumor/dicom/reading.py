@@ -77,20 +77,26 @@ def read_series(
 
 def _suspect(found: Iterable[Series], broken: Sequence[Series], mend: frozenset[Repair]) -> None:
     """Refuse series that may lack a slice: a file in their folder cannot be read at all."""
-    for bad in broken:
-        if bad.refusal is None or bad.refusal.reason is Reason.NOT_AN_IMAGE or bad.source is None:
+    bad = [
+        one.source
+        for one in broken
+        if one.source and one.refusal and one.refusal.reason is not Reason.NOT_AN_IMAGE
+    ]
+    if not bad:
+        return
+    for one in found:
+        folders = {each.source.path.parent for each in one.slices}
+        beside = next((source for source in bad if source.path.parent in folders), None)
+        if beside is None:
             continue
-        for one in found:
-            if all(s.source.path.parent != bad.source.path.parent for s in one.slices):
-                continue
-            if Repair.UNREADABLE in mend:
-                one.warnings = (*one.warnings, "a file beside this series cannot be read")
-            else:
-                one.refusal = one.refusal or RefusalError(
-                    Reason.UNREADABLE,
-                    f"{bad.source.name} lies beside this series, cannot be read, and may be one of "
-                    "its slices; fetch it again, or ask for the repair 'unreadable'.",
-                )
+        if Repair.UNREADABLE in mend:
+            one.warnings = (*one.warnings, "a file beside this series cannot be read")
+        else:
+            one.refusal = one.refusal or RefusalError(
+                Reason.UNREADABLE,
+                f"{beside.name} lies beside this series, cannot be read, and may be one of "
+                "its slices; fetch it again, or ask for the repair 'unreadable'.",
+            )
 
 
 def _uid(source: Source, header: Dataset) -> str:
