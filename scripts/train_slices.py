@@ -188,9 +188,9 @@ def train(plan: Plan, name: str, seed: int) -> None:
     claim(here, plan.recipe(name, seed))
     if (here / "done").is_file():
         return
-    clock: dict[str, Any] = {}
-    if plan.minutes is not None:  # the schedule ends with the time; the last weights are kept
-        clock = {"minutes": plan.minutes, "val_interval": 100_000}
+    clock: dict[str, Any] = {} if plan.minutes is None else {"minutes": plan.minutes}
+    if clock and plan.preset is None:  # the schedule ends with the time; the last weights are kept
+        clock["val_interval"] = 100_000
     told = "its own epochs" if plan.minutes is None else f"{plan.minutes:.1f} minutes"
     print(f"{name}, seed {seed}: {told}", flush=True)
     bundles.run(

@@ -367,6 +367,24 @@ def test_a_threshold_that_is_none_is_refused(data, threshold, tmp_path):
         classify(data / "Testing" / "middle" / "0.png", weights=weights)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gate": "gate.safetensors"}, "names no gate that can be loaded"),
+        ({"gate": {"file": "../gate.safetensors", "sha256": "0"}}, "names no gate that can be"),
+        ({"options": {"settings": {"classes": ["a", "b"]}}}, "classes that are no text"),
+    ],
+)
+def test_a_damaged_record_is_one_line(data, change, said, tmp_path):
+    weights, _ = chance(tmp_path, 0.5)
+    path = weights.with_suffix(".json")
+    record = json.loads(path.read_text())
+    settings = record["options"]["settings"] | change.get("options", {}).get("settings", {})
+    path.write_text(json.dumps(record | change | {"options": {"settings": settings}}))
+    with pytest.raises(BundleError, match=said):
+        classify(data / "Testing" / "middle" / "0.png", weights=weights)
+
+
 def test_weights_are_chosen_by_name_everywhere(data, tmp_path, monkeypatch, capsys):
     """Of a bundle that brings several; its default network is another than theirs."""
     bundle = tmp_path / "several"

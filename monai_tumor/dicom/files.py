@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from pydicom import Dataset, dcmread
 
@@ -140,11 +141,19 @@ def looks_like_dicom(path: Path) -> bool:
 
     A quick look: files without a preamble are known by a name that ends in .dcm or .ima.
     """
-    files = (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else (path,)
+    files = (p for p in path.rglob("*") if _is_file(p)) if path.is_dir() else (path,)
     return any(
         p.suffix.lower() in (".dcm", ".ima", ".zip") or _has_preamble(p)
         for p in islice(files, _LOOKED_AT)
     )
+
+
+def _is_file(path: Path) -> bool:
+    """`path.is_file()`, and False where nobody may look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _file(path: Path, scratch: Path | None, limits: Limits) -> Iterator[Source]:
@@ -182,21 +191,45 @@ def _walk(
         on_refused(folder, refusal)
         return
     for path in entries:
-        # One that leads to itself does not exist, and cannot be resolved.
-        if path.is_symlink() and (
-            path.is_dir() or not path.exists() or not path.resolve().is_relative_to(root)
-        ):
+        try:
+            kind = _kind(path, root)
+        except OSError as error:
+            why = f"{path} cannot be looked at: {error.strerror}. Mend its permissions."
+            refusal = RefusalError(Reason.UNREADABLE, why)
+            if on_refused is None:
+                raise refusal from error
+            on_refused(path, refusal)
             continue
-        if path.is_dir():
+        if kind == "folder":
             yield from _walk(path, root, scratch, limits, depth + 1, on_refused)
-        elif path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+        elif kind == "archive":
             yield from _archive(path, str(path.relative_to(root)), scratch, limits)
-        elif (
-            path.is_file()
-            and path.name.upper() != "DICOMDIR"
-            and not path.name.lower().endswith((".nii", ".nii.gz"))
-        ):
+        elif kind == "file":
             yield Source(path.resolve(), str(path.relative_to(root)))
+
+
+def _kind(path: Path, root: Path) -> Literal["folder", "archive", "file"] | None:
+    """What an entry of a folder is; None for what is left alone.
+
+    Raises:
+        OSError: nobody may look.
+    """
+    if path.is_symlink() and not _target(path).is_relative_to(root):
+        return None
+    if path.is_dir():
+        return None if path.is_symlink() else "folder"
+    if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+        return "archive"
+    left = path.name.upper() == "DICOMDIR" or path.name.lower().endswith((".nii", ".nii.gz"))
+    return "file" if path.is_file() and not left else None
+
+
+def _target(link: Path) -> Path:
+    """Where a link leads; the root of all files where that is nowhere, or not for us to know."""
+    try:
+        return link.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: to itself
+        return Path(link.anchor)
 
 
 def _archive(path: Path, name: str, scratch: Path | None, limits: Limits) -> Iterator[Source]:

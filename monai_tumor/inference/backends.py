@@ -341,10 +341,12 @@ def _keep(
         temporary.mkdir(parents=True, mode=0o700)
         save(temporary)
         write_json(temporary / _RECORD, {name: sha256(temporary / name) for name in files})
-        _forget_the_oldest(folder.parent)
         if not folder.is_dir():
             temporary.replace(folder)
-    except (OSError, RuntimeError, InputError) as error:  # RuntimeError: PyTorch's and OpenVINO's
+        _forget_the_oldest(folder.parent)
+    except Exception as error:  # whatever it is, a cache costs time alone
+        if folder.is_dir():  # another process was faster
+            return
         name = type(network).__name__
         _LOG.warning("%s is not cached, and made anew by each run: %s", name, _reason(error))
     finally:
@@ -358,7 +360,7 @@ def _is_whole(folder: Path, files: Sequence[str]) -> bool:
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
         whole = all(sha256(folder / name) == record[name] for name in files)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if whole:
         _used_now(folder)
@@ -375,8 +377,11 @@ def _used_now(path: Path) -> None:
 
 def _forget_the_oldest(folder: Path) -> None:
     """Remove from a part of the cache what was not used for longest, so that it has an end."""
-    entries = sorted(folder.iterdir(), key=lambda entry: entry.stat().st_mtime, reverse=True)
-    for old in entries[_MOST:]:
+    used = {}
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process moved it
+            used[entry] = entry.stat().st_mtime
+    for old in sorted(used, key=used.__getitem__, reverse=True)[_MOST:]:
         if old.is_dir():
             shutil.rmtree(old, ignore_errors=True)
         else:

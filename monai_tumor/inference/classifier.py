@@ -18,7 +18,7 @@ from monai_tumor.files import sha256
 from monai_tumor.inference.segmenter import _device
 from monai_tumor.metrics.predictions import decide, probabilities, require_threshold
 from monai_tumor.networks.slices import features_and_logits
-from monai_tumor.networks.weights import record_beside, settings_of
+from monai_tumor.networks.weights import classes_of, record_beside, settings_of
 from monai_tumor.paths import bundle_dir
 from monai_tumor.provenance import INTENDED_USE
 from monai_tumor.training import load_weights, weights_file
@@ -266,8 +266,8 @@ def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any])
     record = record_beside(weights)
     settings = settings_of(record)
     found = {key: _number(settings[key]) for key in _SETTINGS if key in settings}
-    if "classes" in settings:
-        found["classes"] = [*map(str, settings["classes"].split(", "))]
+    if (known := classes_of(record, weights)) is not None:
+        found["classes"] = known
     name = settings.get("network", _DEFAULT)
     overlays = [] if name == _DEFAULT else [f"networks/{name}"]
     parts = load(folder, overlays=overlays, input="", weights=weights, **found, **options)
@@ -276,7 +276,7 @@ def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any])
     load_weights(network, weights)
     made = None
     if gate and "gate" in record:
-        made = Gate.load(weights.with_name(record["gate"]["file"]), record["gate"]["sha256"])
+        made = _gate(record["gate"], weights)
     classes, threshold = tuple(parts["classes"]), parts["threshold"]
     try:
         require_threshold(threshold, classes)
@@ -294,6 +294,23 @@ def _member(folder: Path, weights: Path, gate: bool, options: Mapping[str, Any])
     return _Member(
         network, preparation, prepare, parts["temperature"], threshold, made, classes, facts
     )
+
+
+def _gate(recorded: Any, weights: Path) -> Gate:
+    """The gate that lies beside `weights`.
+
+    Raises:
+        BundleError: the record does not say which, or the file is not the recorded one.
+    """
+    file, digest = (
+        (recorded.get("file"), recorded.get("sha256")) if isinstance(recorded, dict) else (0, 0)
+    )
+    if not isinstance(file, str) or not isinstance(digest, str) or Path(file).name != file:
+        raise BundleError(
+            f"The record beside {weights} names no gate that can be loaded; mend it, or classify "
+            "with --no-gate."
+        )
+    return Gate.load(weights.with_name(file), digest)
 
 
 def _mean_threshold(thresholds: Sequence[float | None]) -> float | None:

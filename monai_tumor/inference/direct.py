@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from monai_tumor import provenance
 from monai_tumor.bundles.trust import is_shipped
-from monai_tumor.errors import StudyError
+from monai_tumor.errors import SchemeError, StudyError
 from monai_tumor.imaging.images import Images, read_images
 from monai_tumor.imaging.intensities import normalise_brain
 from monai_tumor.imaging.orientation import reorient
@@ -381,11 +381,11 @@ def recipe(bundle: str | Path, *, trust: bool = False) -> Recipe | None:
             window=tuple(meta["window"]),
             spacing=tuple(map(float, meta["spacing"])),
             overlap=config["overlap"],
-            modalities=tuple(channels.values()),
+            modalities=tuple(modality(name).value for name in channels.values()),
             members=members,
             networks=networks,
         )
-    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, yaml.YAMLError, SchemeError, ValueError, KeyError, TypeError, AttributeError):
         return None  # MONAI will say what is wrong
     plain = all(map(_is_plain, networks))
     shipped = all(trust or is_shipped(one) for one in folders)

@@ -67,6 +67,23 @@ def settings_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings if isinstance(settings, dict) else {}
 
 
+def classes_of(record: Mapping[str, Any], path: Path) -> list[str] | None:
+    """The classes, in order, of weights of slices; None where their record says nothing of them.
+
+    Raises:
+        BundleError: they are no text; `path` is named in the message.
+    """
+    classes = settings_of(record).get("classes")
+    if classes is None:
+        return None
+    if not isinstance(classes, str):
+        raise BundleError(
+            f"The record beside {path} names classes that are no text ({type(classes).__name__}); "
+            "mend it, or train the weights again."
+        )
+    return classes.split(", ")
+
+
 def require_recorded_hash(path: Path) -> None:
     """Refuse weights that are not those that the `.json` of the same name records, if it does.
 

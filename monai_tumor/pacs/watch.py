@@ -276,7 +276,9 @@ class _Work:
             files = self._process(folder / INSTANCES, output)
             notes.files = [_below(path, output) for path in files]
         except Exception as error:  # whatever it is, the next study must not suffer from it
-            if _is_of_full_disk(error):
+            if _is_of_full_disk(error):  # nor is a full disk, which is tried again
+                with suppress(InputError, OSError):
+                    _Notes(notes.attempts - 1).save(folder)
                 raise
             kind = "" if isinstance(error, MonaiTumorError) else f"{type(error).__name__}: "
             self._fail(study, notes, f"{kind}{one_line(error)}")

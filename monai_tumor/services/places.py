@@ -15,6 +15,7 @@ from monai_tumor.files import printable, write_json
 from monai_tumor.provenance import result_record, unfinished
 
 # What may lie in the folder of a study.
+_LONGEST = 255  # bytes of a file's name on the file systems in use
 _PARTS = ("report.html", "report.json", "dicom", "images", "prepared")
 
 
@@ -148,6 +149,8 @@ class Place:
 
     def _may_be_ours(self, file: str) -> bool:
         parts = PurePosixPath(file).parts
+        if any(len(part.encode(errors="surrogatepass")) > _LONGEST for part in parts):
+            return False
         if not parts or ".." in parts or PurePosixPath(file).is_absolute():
             return False
         if len(parts) == 1:

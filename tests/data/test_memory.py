@@ -29,7 +29,7 @@ def _memory(monkeypatch, gib, limit=None):
     monkeypatch.setattr(memory, "Path", only(files))
 
 
-@pytest.mark.parametrize(("gib", "share", "studies"), [(16, 0.5, 102), (16, 0.25, 51), (0, 0.5, 1)])
+@pytest.mark.parametrize(("gib", "share", "studies"), [(16, 0.5, 68), (16, 0.25, 34), (0, 0.5, 1)])
 def test_as_many_as_fit(monkeypatch, gib, share, studies):
     _memory(monkeypatch, gib)
     assert studies_in_memory(share) == studies

@@ -38,10 +38,35 @@ def test_links_out_of_a_folder_are_not_followed(tmp_path):
     (folder / "loop").symlink_to(folder)
     (folder / "gone").symlink_to(folder / "nowhere")
     (folder / "self").symlink_to(folder / "self")
+    (folder / "long").symlink_to("x" * 300)
     (folder / "there").symlink_to(folder / "back")
     (folder / "back").symlink_to(folder / "there")
     os.mkfifo(folder / "pipe")  # reading one waits for ever
     assert names([folder], tmp_path) == []
+
+
+def test_an_entry_that_nobody_may_look_at_keeps_nothing_else_out(tmp_path, monkeypatch):
+    """As in a folder that may be listed and not entered."""
+    (tmp_path / "in").mkdir()
+    for name in ("a", "closed", "z"):
+        (tmp_path / "in" / name).write_bytes(b"1")
+    looked = files.Path.is_dir
+
+    def is_dir(path):
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return looked(path)
+
+    monkeypatch.setattr(files.Path, "is_dir", is_dir)
+    refused = []
+    found = find([tmp_path / "in"], None, LIMITS, lambda path, why: refused.append((path, why)))
+    assert [source.name for source in found] == ["a", "z"]
+    ((path, why),) = refused
+    assert path.name == "closed"
+    assert why.reason is Reason.UNREADABLE
+    assert "cannot be looked at: Permission denied" in str(why)
+    with pytest.raises(RefusalError, match="cannot be looked at"):
+        find([tmp_path / "in"], None, LIMITS)
 
 
 def test_a_zip_decides_no_path(tmp_path):

@@ -137,6 +137,22 @@ def changed(bundle, folder, **changes):
     return folder
 
 
+def test_channels_in_another_spelling_are_the_same(tiny_bundle, tmp_path):
+    """`SelectModalitiesd` knows them too."""
+    made = direct.recipe(tiny_bundle, trust=True)
+    meta = json.loads((tiny_bundle / "configs" / "metadata.json").read_text())
+    channels = meta["network_data_format"]["inputs"]["image"]["channel_def"]
+    spelt = {"t1n": "T1w", "t1c": "T1gd", "t2w": "T2w", "t2f": "FLAIR"}
+    for number, name in channels.items():
+        channels[number] = spelt[name]
+    told = meta["network_data_format"]
+    folder = changed(tiny_bundle, tmp_path / "spelt", network_data_format=told)
+    assert direct.recipe(folder, trust=True).modalities == made.modalities
+    channels["0"] = "CT"
+    folder = changed(tiny_bundle, tmp_path / "ct", network_data_format=told)
+    assert direct.recipe(folder, trust=True) is None
+
+
 @pytest.mark.parametrize("option", ["@act", "$torch.nn.ReLU", "%_meta_::act", {"_target_": "x"}])
 def test_a_network_that_its_definition_does_not_tell_whole_is_left_to_monai(
     tiny_bundle, tmp_path, option

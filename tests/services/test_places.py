@@ -104,6 +104,8 @@ def test_a_record_is_trusted_with_nothing_but_its_study(place, tmp_path):
     (place.output / "S").mkdir()
     (place.output / "S" / "link").symlink_to(tmp_path)
     named = ["T_seg.nii.gz", "../secret", str(tmp_path / "secret"), "errors.json", "S/link/secret"]
+    named += ["S/images/" + "a" * 300, "S/images/\ud800", "S/images/\0"]
+    (place.output / "S" / "images").mkdir()
     place.record.write_text(json.dumps(RECORD | {"files": [*named, 7]}))
     place.put(made(tmp_path, "S_seg.nii.gz"), RECORD)
     assert all(path.read_text() == "mine" for path in mine)

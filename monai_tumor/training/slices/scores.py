@@ -22,7 +22,7 @@ from monai_tumor.metrics.predictions import (
     require_threshold,
 )
 from monai_tumor.networks.slices import class_logits
-from monai_tumor.networks.weights import record_beside, settings_of
+from monai_tumor.networks.weights import classes_of, record_beside
 
 _SHOWN = ("accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss", "ece")
 
@@ -174,8 +174,9 @@ def threshold_of(weights: str | Path | None) -> float | None:
 
 def classes_of_weights(weights: str | Path | None) -> list[str]:
     """The classes, in order, that the JSON beside weights records; none where it records none."""
-    settings = {} if weights is None else settings_of(record_beside(Path(weights)))
-    return settings["classes"].split(", ") if "classes" in settings else []
+    if weights is None:
+        return []
+    return classes_of(record_beside(Path(weights)), Path(weights)) or []
 
 
 class SaveClasses:
